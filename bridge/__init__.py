@@ -1,0 +1,1 @@
+"""Asterisk Bridge: one service between telephone exchanges and the CRMs their owners work in."""

@@ -1,0 +1,104 @@
+"""Every error that crosses a border of the house, in one tree.
+
+The class says whose fault it is; `code` is stable and machine-readable, `status` is the HTTP status it answers with,
+and the docstring is the default message. `details` may name the field, what was found and what is allowed; it never
+holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class BridgeError(Exception):
+    """Something went wrong inside the bridge."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().split("\n")[0]
+        self.details = details
+        super().__init__(self.message)
+
+
+# --- the caller's fault: say which field, what was found, what is allowed -------------------------------------------
+
+
+class BadInput(BridgeError):
+    """The request is not valid."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class SettingsError(BadInput):
+    """A setting is not valid."""
+
+    code = "BAD_SETTING"
+
+
+class Unauthorized(BridgeError):
+    """Sign in first: the credentials are missing or wrong."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+
+class Forbidden(BridgeError):
+    """This is not allowed for your role."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class NotFound(BridgeError):
+    """There is no such thing."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class Conflict(BridgeError):
+    """The thing is not in a state that allows this."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class TooLarge(BridgeError):
+    """The request is too large."""
+
+    code = "TOO_LARGE"
+    status = 413
+
+
+class TooManyRequests(BridgeError):
+    """Too many requests: try again later."""
+
+    code = "TOO_MANY_REQUESTS"
+    status = 429
+
+
+# --- the outside world's fault: expected, retried or answered with a fallback ---------------------------------------
+
+
+class Outside(BridgeError):
+    """A system outside the bridge did not do its part."""
+
+    code = "OUTSIDE_FAILURE"
+    status = 502
+
+
+class PbxUnavailable(Outside):
+    """The PBX is not connected."""
+
+    code = "PBX_UNAVAILABLE"
+    status = 503
+
+
+class DatabaseProblem(BridgeError):
+    """The database cannot be used."""
+
+    code = "DATABASE_PROBLEM"
+    status = 503
