@@ -1,1 +1,24 @@
-"""Who should get this call: candidates, their order, the fallback, and the reason in words. Pure."""
+"""Who should get a call. Pure: no I/O, no clock."""
+
+from bridge.routing.decision import belongs, decide
+from bridge.routing.display import display_name
+from bridge.routing.legacy import customer_data, dialplan
+from bridge.routing.model import Answer, Finding, LineSetting, Question, Reason, Responsible, Silence
+from bridge.routing.reasons import Language, words
+
+__all__ = [
+    "Answer",
+    "Finding",
+    "Language",
+    "LineSetting",
+    "Question",
+    "Reason",
+    "Responsible",
+    "Silence",
+    "belongs",
+    "customer_data",
+    "decide",
+    "dialplan",
+    "display_name",
+    "words",
+]
