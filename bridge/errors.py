@@ -97,6 +97,53 @@ class PbxUnavailable(Outside):
     status = 503
 
 
+class AgiViolation(Outside):
+    """What connected does not speak AGI, or not as Asterisk does."""
+
+    code = "AGI_VIOLATION"
+
+
+class CallerGone(Outside):
+    """The caller hung up, or Asterisk closed the conversation about the call."""
+
+    code = "CALLER_GONE"
+
+
+class AgiRefused(Outside):
+    """Asterisk refused an AGI command."""
+
+    code = "AGI_REFUSED"
+
+
+class ConnectionLost(PbxUnavailable):
+    """The connection to the PBX was lost before it answered: whether it acted is not known. Nothing is sent again."""
+
+    code = "PBX_CONNECTION_LOST"
+
+
+class ActionTimeout(PbxUnavailable):
+    """The PBX did not answer in time: whether it acted is not known. Nothing is sent again."""
+
+    code = "PBX_TIMEOUT"
+    status = 504
+
+
+class ActionFailed(Outside):
+    """The PBX refused the action."""
+
+    code = "PBX_REFUSED"
+
+
+class AriError(Outside):
+    """The REST interface of the PBX refused the request."""
+
+    code = "ARI_ERROR"
+
+    def __init__(self, http_status: int, message: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
+        self.http_status = http_status  # what Asterisk answered; 0: it did not answer
+
+
 class DatabaseProblem(BridgeError):
     """The database cannot be used."""
 
