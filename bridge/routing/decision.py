@@ -18,7 +18,7 @@ from bridge.routing.display import display_name
 from bridge.routing.model import Answer, Finding, Question, Reason, Responsible, Silence
 
 _QUEUE = re.compile(r"queue:([0-9A-Za-z_.-]{1,64})")
-# A rule may be as wide as `.*`; what reaches Dial(PJSIP/…) must still name one phone and no second one ("150&…", "x@trunk")
+# A rule may be as wide as `.*`; what reaches Dial(PJSIP/…) must still name one phone and no second one ("150&…", "x@y")
 _ONE_PHONE = re.compile(r"[0-9A-Za-z_.*#-]{1,32}")
 
 
