@@ -17,7 +17,7 @@ from bridge.routing.model import Responsible
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing one CRM must be told: the notice, the call when it was noticed, and the id that makes a repeat harmless."""
+    """One thing one CRM must be told: the notice, the call when it was noticed, the id that makes a repeat harmless."""
 
     notice: Notice
     call: Call
@@ -40,7 +40,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """The CRM works and will never take this. Saying it again is pointless: a dead letter at once, for a person to see."""
+    """The CRM works and will never take this. Repeating it is pointless: a dead letter at once, for a person to see."""
 
     reason: str
     response: Any = None
@@ -110,6 +110,6 @@ class Integration(Protocol[C]):
 
 
 class Configurations(Protocol):
-    """Where the worker finds an enterprise's configuration of an integration, its secrets opened; None: there is none."""
+    """Where the worker finds an enterprise's configuration of an integration, secrets opened; None: there is none."""
 
     async def get(self, enterprise_number: str, integration_type: str) -> Any: ...

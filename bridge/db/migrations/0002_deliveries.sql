@@ -13,7 +13,6 @@ create table crm_accounts (
     open_until        double precision,                               -- the breaker: nothing is sent before; null: closed
     probe_until       double precision,                               -- half open: one caller tries alone until then
     last_error        text,
-    last_success_at   timestamptz,
     created_at        timestamptz not null default now(),
     unique (enterprise_number, integration_type)
 );
