@@ -59,6 +59,12 @@ class NotFound(BridgeError):
     status = 404
 
 
+class CallNotFound(NotFound):
+    """There is no such call."""
+
+    code = "CALL_NOT_FOUND"
+
+
 class Conflict(BridgeError):
     """The thing is not in a state that allows this."""
 
@@ -142,6 +148,34 @@ class AriError(Outside):
     def __init__(self, http_status: int, message: str = "", **details: Any) -> None:
         super().__init__(message, **details)
         self.http_status = http_status  # what Asterisk answered; 0: it did not answer
+
+
+class CrmUnavailable(Outside):
+    """The CRM cannot be reached, is overloaded, or does not answer as a CRM does."""
+
+    code = "CRM_UNAVAILABLE"
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after = retry_after
+
+
+class CrmTimeout(CrmUnavailable):
+    """The CRM did not answer in time."""
+
+    code = "CRM_TIMEOUT"
+    status = 504
+
+
+class CrmRefused(Outside):
+    """The CRM said no. `final`: the same request will never be right; else the account has to be put right."""
+
+    code = "CRM_REFUSED"
+
+    def __init__(self, message: str = "", *, final: bool = False, response: Any = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.final = final
+        self.response = response
 
 
 class DatabaseProblem(BridgeError):

@@ -103,7 +103,8 @@ class Integration(Protocol[C]):
     async def responsible(self, enterprise_number: str, phone: str, config: C, timeout: float) -> Responsible | None:
         """What the CRM knows of the caller `phone` (E.164), None when it does not know them.
 
-        Raises Outside when it cannot be asked, and TimeoutError when it has not answered within `timeout` seconds.
+        Raises CrmTimeout when it has not answered within `timeout` seconds, CrmUnavailable or CrmRefused when it cannot
+        or will not say, BadInput when the configuration cannot work.
         """
 
     async def close(self) -> None: ...

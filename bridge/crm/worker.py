@@ -39,6 +39,7 @@ from bridge.crm.port import (
     Refused,
     Request,
 )
+from bridge.errors import BridgeError
 
 log = structlog.get_logger(__name__)
 
@@ -284,6 +285,8 @@ class Worker:
                 return request, await integration.deliver(account.enterprise_number, request, config)
         except (TimeoutError, *LOST) as problem:
             return request, Later(reason=f"not tried in time: {problem or 'the configuration'}", account=False)
+        except BridgeError as problem:
+            return request, Later(reason=problem.message, account=False)
         except Exception as problem:
             # A defect of ours must cost this delivery time, not its account or the worker.
             log.exception("delivery_defect", delivery=entry.id, integration=integration.kind)
