@@ -35,8 +35,8 @@ class Asterisk:
     """Asterisk on a loopback network of its own.
 
     `name`, `agi` (host:port) and `agi_token` are what its dialplan tells the bridge about itself. `ring_seconds` is how
-    long the dialplan rings a phone. `work` keeps the files of this one, recordings in `work/spool/monitor`; a temporary
-    folder by default, which goes when it stops.
+    long the dialplan lets a phone or the provider ring. `work` keeps the files of this one, recordings in
+    `work/spool/monitor`; a temporary folder by default, which goes when it stops.
     """
 
     bridge_user, bridge_secret = "bridge", "bridgesecret"

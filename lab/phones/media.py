@@ -94,7 +94,7 @@ class Stream:
         self.heard.forget()
         try:
             async with asyncio.timeout(timeout):
-                while self.heard.hertz is None if hertz is None else self.heard.hertz != hertz:
+                while not (self.heard.sounds if hertz is None else self.heard.hertz == hertz):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

@@ -10,7 +10,7 @@ from lab.phones.call import Call
 from lab.phones.dialog import Dialog, token
 from lab.phones.digest import authorization
 from lab.phones.media import Stream
-from lab.phones.message import Headers, Request, Response, tag_of
+from lab.phones.message import Request, Response, tag_of
 from lab.phones.transactions import Client
 
 if TYPE_CHECKING:
@@ -23,19 +23,18 @@ class Outgoing(Call):
     def __init__(self, phone: Phone, dialog: Dialog, stream: Stream, number: str) -> None:
         super().__init__(phone, dialog, stream)
         self.number = number
-        self._headers: Headers = []
         self._given_up = False
         self._tried = False
         self._known_there = asyncio.Event()
         self._client: Client | None = None
+        self._following: asyncio.Task[None] | None = None
 
-    def dial(self, headers: Headers) -> None:
-        self._headers = headers
+    def dial(self) -> None:
         self._client = self._invite()
-        self.phone.in_background(self._follow())
+        self._following = self.phone.in_background(self._follow())
 
-    def _invite(self, *authorization: tuple[str, str]) -> Client:
-        headers = [*self._headers, *authorization, sdp.CONTENT_TYPE]
+    def _invite(self, *credentials: tuple[str, str]) -> Client:
+        headers = [*credentials, sdp.CONTENT_TYPE]
         return self.phone.transactions.start(self.dialog.request("INVITE", headers, self._describe()))
 
     async def _follow(self) -> None:
@@ -97,5 +96,7 @@ class Outgoing(Call):
             await self.ended()
 
     def forget(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
         if self._client is not None:
             self.phone.transactions.forget(self._client)

@@ -12,6 +12,7 @@ Calls that come in go to whoever expects them (`expect`), else to the phone's `p
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any
@@ -24,7 +25,7 @@ from lab.phones.incoming import Incoming
 from lab.phones.media import Stream
 from lab.phones.message import Headers, MalformedMessage, Request, Response, answer, parse
 from lab.phones.outgoing import Outgoing
-from lab.phones.transactions import Transactions
+from lab.phones.transactions import T1, Transactions
 
 Policy = Callable[[Incoming], Awaitable[None]]
 """What a phone does by itself with a call that nobody expects."""
@@ -121,9 +122,7 @@ class Phone:
         if response.status != 200:
             raise CallProblem(f"{self.user} cannot register: {response.status} {response.reason}")
 
-    async def call(
-        self, number: str, *, caller: str | None = None, name: str = "", headers: Headers | None = None
-    ) -> Outgoing:
+    async def call(self, number: str, *, caller: str | None = None, name: str = "", silent: bool = False) -> Outgoing:
         """Dials. `caller` and `name` are what the called side is to see: a provider's phone has many."""
         shown = f'"{name}" ' if name else ""
         dialog = Dialog(
@@ -133,9 +132,9 @@ class Phone:
             contact=self._contact,
             via=self._via,
         )
-        call = Outgoing(self, dialog, await Stream.open(self.host, self._payload), number)
-        self.calls[dialog.call_id] = call
-        call.dial(headers or [])
+        call = Outgoing(self, dialog, await Stream.open(self.host, None if silent else self._payload), number)
+        self._remember(call)
+        call.dial()
         return call
 
     def expect(self, *, caller: str | None = None, called: str | None = None) -> Expected:
@@ -194,7 +193,7 @@ class Phone:
     async def _called(self, invite: Request) -> None:
         dialog = Dialog.of_incoming(invite, self._contact, self._via)
         call = Incoming(self, dialog, await Stream.open(self.host, self._payload), invite)
-        self.calls[dialog.call_id] = call
+        self._remember(call)
         for expected in self._expected:
             if expected.match(call):
                 self._expected.remove(expected)
@@ -203,11 +202,21 @@ class Phone:
         if self.policy is not None:
             await self.policy(call)
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _remember(self, call: Incoming | Outgoing) -> None:
+        """Calls that ended are kept for as long as something of them may be sent again (64 T1)."""
+        old = time.time() - 64 * T1
+        for call_id, known in list(self.calls.items()):
+            if known.ended_at is not None and known.ended_at < old:
+                known.forget()
+                del self.calls[call_id]
+        self.calls[call.dialog.call_id] = call
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Something the phone does by itself. A call that ended under it is no fault of anybody's."""
         task = asyncio.get_running_loop().create_task(self._forgiving(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _forgiving(self, work: Coroutine[Any, Any, None]) -> None:
         try:

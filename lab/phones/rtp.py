@@ -110,10 +110,15 @@ class Listener:
         return math.sqrt(sum(s * s for s in samples) / len(samples)) if samples else 0.0
 
     @property
+    def sounds(self) -> bool:
+        """Whether anything but silence was heard; music on hold is quieter than the phones."""
+        return self.level > 100
+
+    @property
     def hertz(self) -> int | None:
         """The pitch, to the next 50 Hz, once enough of a tone was heard; None for silence."""
         samples = self._samples()
-        if len(samples) < 5 * SAMPLES or self.level < 500:
+        if len(samples) < 5 * SAMPLES or not self.sounds:
             return None
         rises = sum(1 for before, after in pairwise(samples) if before < 0 <= after)
         return round(rises / (len(samples) / 8000) / 50) * 50
