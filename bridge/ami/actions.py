@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import panoramisk.actions
 import panoramisk.message
+import panoramisk.utils
 
 from bridge.ami.framing import Message
 from bridge.errors import BadInput
@@ -48,10 +49,19 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         return self.response.all("Output")
 
 
-class Answer(panoramisk.message.Message):  # type: ignore[misc]
+class _Headers(panoramisk.utils.CaseInsensitiveDict):  # type: ignore[misc]
+    """Headers as panoramisk keeps them, which can be copied: its own look `_store` up in `_store`, for ever."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+class Answer(_Headers, panoramisk.message.Message):  # type: ignore[misc]
     """A frame in the shape that panoramisk's matching reads: one text per header, the first where it is repeated.
 
-    A message that panoramisk makes has lists where headers repeat (`Event` too), no empty values, and cannot be copied.
+    A message that panoramisk makes has lists where headers repeat (`Event` too) and no empty values.
     """
 
     def __init__(self, frame: Message) -> None:
@@ -61,13 +71,8 @@ class Answer(panoramisk.message.Message):  # type: ignore[misc]
         super().__init__(headers)
         self.frame = frame
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # else copy and pickle recurse for ever: panoramisk looks `_store` up in `_store`
-            raise AttributeError(name)
-        return super().__getattr__(name)
 
-
-class Action(panoramisk.actions.Action):  # type: ignore[misc]
+class Action(_Headers, panoramisk.actions.Action):  # type: ignore[misc]
     """One action, checked when it is made and once more when it is written.
 
     `outcome` true: an async Originate is complete with its OriginateResponse; false: when Asterisk has queued it.
@@ -140,7 +145,7 @@ def redacted(headers: Mapping[str, Value]) -> dict[str, Value]:
 def _lines(headers: Mapping[str, Value]) -> list[str]:
     lines = []
     for name, values in headers.items():
-        for value in [values] if isinstance(values, str) else values:
+        for value in values if isinstance(values, list | tuple) else [values]:
             _check(name, value)
             lines.append(f"{name}: {value}")
     if len(lines) > MAX_HEADERS:
