@@ -8,7 +8,6 @@ upgrade will be a migration of ours.
 from __future__ import annotations
 
 from importlib import metadata
-from typing import Any
 
 import asyncpg
 
@@ -17,7 +16,7 @@ from bridge.errors import DatabaseProblem
 PGMQ_SQL = "1.13.0"
 """Version of the SQL inside the wheel that setup.cfg pins."""
 
-_Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+_Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 _INSTALLED = """
 select obj_description(n.oid, 'pg_namespace') as remark,

@@ -69,9 +69,9 @@ create table phones (
     rk                text not null default '',
     city              text not null default '',
     enterprise_number text references enterprises (number) on update cascade on delete cascade,
-    smart_redirect    text not null default 'off' check (smart_redirect in ('off', 'name', 'route')),
-    unique nulls not distinct (enterprise_number, number)
+    smart_redirect    text not null default 'off' check (smart_redirect in ('off', 'name', 'route'))
 );
+create unique index phones_number on phones (coalesce(enterprise_number, ''), number);  -- "nulls not distinct" needs 15
 
 create table companies (
     id                bigint generated always as identity primary key,

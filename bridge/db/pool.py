@@ -1,0 +1,153 @@
+"""The pool of connections to Postgres, and what every connection of ours is taught.
+
+Text is cleaned on its way in: Postgres refuses NUL, and UTF-8 has no lone surrogates; both come from phones and web
+forms. Each becomes U+FFFD, so that what was sent stays distinguishable from what was not. jsonb is read and written by
+msgspec.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import msgspec
+
+from bridge.errors import DatabaseProblem
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Pool = asyncpg.Pool
+
+OLDEST = 14
+"""The oldest Postgres that the bridge works with."""
+
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def clean(text: str) -> str:
+    """`text` with U+FFFD where Postgres would refuse it."""
+    return _UNFIT.sub("\ufffd", text)
+
+
+def clean_all(value: Any) -> Any:
+    """A JSON-like value whose every text, keys too, is clean."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean_all(key): clean_all(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [clean_all(item) for item in value]
+    return value
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as JSON that jsonb takes. Structs, datetimes and the like are written as msgspec writes them."""
+    try:
+        encoded = _encode(value)
+    except UnicodeEncodeError:
+        encoded = b"\\u0000"
+    if b"\\u0000" in encoded:
+        # Seldom: a real NUL, or the six characters in somebody's text. Structs become plain values first.
+        encoded = _encode(clean_all(msgspec.to_builtins(value, enc_hook=str)))
+    return encoded
+
+
+async def teach(connection: Connection) -> None:
+    """Set the codecs of a connection; the pool does it for its own.
+
+    Text's is of the text format, because asyncpg asks a binary one about text but not about text[]. The price is COPY,
+    which wants binary: write many rows with unnest instead.
+    """
+    for name in ("text", "varchar"):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=clean, decoder=str, format="text")
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + json_bytes(value),  # the binary format's version, then the text
+        decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
+        format="binary",
+    )
+    await connection.set_type_codec(
+        "json",
+        schema="pg_catalog",
+        encoder=lambda value: json_bytes(value).decode(),
+        decoder=msgspec.json.decode,
+        format="text",
+    )
+
+
+async def connect(url: str, *, timeout: float = 10.0) -> asyncpg.Connection:
+    """One connection outside of the pool. Raises DatabaseProblem."""
+    try:
+        connection: asyncpg.Connection = await asyncpg.connect(url, timeout=timeout, server_settings=_SETTINGS)
+    except _PROBLEMS as problem:
+        raise explain(url, problem) from problem
+    await teach(connection)
+    return connection
+
+
+async def open_pool(url: str, *, smallest: int = 1, largest: int = 10, timeout: float = 10.0) -> Pool:
+    """A pool whose connections are taught. Raises DatabaseProblem in plain words, never with the password."""
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=smallest,
+            max_size=largest,
+            timeout=timeout,
+            command_timeout=30.0,
+            init=teach,
+            server_settings=_SETTINGS,
+        )
+    except _PROBLEMS as problem:
+        raise explain(url, problem) from problem
+    async with pool.acquire() as connection:
+        try:
+            require_version(connection)
+        except DatabaseProblem:
+            pool.terminate()
+            raise
+    return pool
+
+
+def require_version(connection: Connection) -> None:
+    """Raises DatabaseProblem when the server is older than what the SQL here is written for."""
+    version = connection.get_server_version()
+    if version.major < OLDEST:
+        raise DatabaseProblem(
+            f"The database is Postgres {version.major}.{version.minor}; the bridge needs {OLDEST} or newer.",
+            found=f"{version.major}.{version.minor}",
+            allowed=f">= {OLDEST}",
+        )
+
+
+def explain(url: str, problem: BaseException) -> DatabaseProblem:
+    """What a failed connection means to the person who set the address."""
+    where = without_password(url)
+    if isinstance(problem, asyncpg.InvalidCatalogNameError):
+        return DatabaseProblem(
+            f"The server at {where} has no such database: create it, or correct BRIDGE_DATABASE_URL."
+        )
+    if isinstance(problem, asyncpg.InvalidAuthorizationSpecificationError):
+        return DatabaseProblem(f"The server at {where} refused the user or the password of BRIDGE_DATABASE_URL.")
+    if isinstance(problem, TimeoutError):
+        return DatabaseProblem(f"The server at {where} did not answer in time.")
+    if isinstance(problem, asyncpg.ClientConfigurationError | ValueError):
+        return DatabaseProblem(f"BRIDGE_DATABASE_URL is not an address of a Postgres ({where}): {problem}")
+    return DatabaseProblem(f"No connection to the database at {where}: {problem}")
+
+
+def without_password(url: str) -> str:
+    """The address for people: `postgresql://user@host/name`, without the password and the options."""
+    try:
+        parts = urlsplit(url)
+        user = f"{parts.username}@" if parts.username else ""
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{user}{parts.hostname or ''}{port}{parts.path}"
+    except ValueError:
+        return "the address given"
+
+
+_SETTINGS = {"application_name": "asterisk-bridge", "timezone": "UTC"}
+_PROBLEMS = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
