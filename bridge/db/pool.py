@@ -7,7 +7,9 @@ msgspec.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +25,7 @@ OLDEST = 14
 """The oldest Postgres that the bridge works with."""
 
 _UNFIT = re.compile("[\0\ud800-\udfff]")
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encode = msgspec.json.Encoder().encode
 
 
 def clean(text: str) -> str:
@@ -50,18 +52,42 @@ def json_bytes(value: Any) -> bytes:
         encoded = b"\\u0000"
     if b"\\u0000" in encoded:
         # Seldom: a real NUL, or the six characters in somebody's text. Structs become plain values first.
-        encoded = _encode(clean_all(msgspec.to_builtins(value, enc_hook=str)))
+        encoded = _encode(clean_all(msgspec.to_builtins(value)))
     return encoded
 
 
-async def teach(connection: Connection) -> None:
-    """Set the codecs of a connection; the pool does it for its own.
+class CleanConnection(asyncpg.Connection):
+    """A connection whose arguments are cleaned. (A codec would not do: asyncpg does not ask it about text[].)"""
 
-    Text's is of the text format, because asyncpg asks a binary one about text but not about text[]. The price is COPY,
-    which wants binary: write many rows with unnest instead.
-    """
-    for name in ("text", "varchar"):
-        await connection.set_type_codec(name, schema="pg_catalog", encoder=clean, decoder=str, format="text")
+
+def _cleaned(name: str) -> Callable[..., Awaitable[Any]]:
+    method = getattr(asyncpg.Connection, name)
+
+    @functools.wraps(method)
+    async def one(self: asyncpg.Connection, query: str, *args: Any, **options: Any) -> Any:
+        return await method(self, query, *map(_clean_argument, args), **options)
+
+    @functools.wraps(method)
+    async def many(self: asyncpg.Connection, query: str, args: Iterable[Iterable[Any]], **options: Any) -> Any:
+        return await method(self, query, [tuple(map(_clean_argument, row)) for row in args], **options)
+
+    return many if name.endswith("many") else one
+
+
+for _name in ("execute", "fetch", "fetchrow", "fetchval", "executemany", "fetchmany"):
+    setattr(CleanConnection, _name, _cleaned(_name))
+
+
+def _clean_argument(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list | tuple):
+        return [_clean_argument(item) for item in value]
+    return value
+
+
+async def teach(connection: Connection) -> None:
+    """Set the codecs of a connection; the pool does it for its own."""
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -69,19 +95,14 @@ async def teach(connection: Connection) -> None:
         decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
         format="binary",
     )
-    await connection.set_type_codec(
-        "json",
-        schema="pg_catalog",
-        encoder=lambda value: json_bytes(value).decode(),
-        decoder=msgspec.json.decode,
-        format="text",
-    )
 
 
 async def connect(url: str, *, timeout: float = 10.0) -> asyncpg.Connection:
     """One connection outside of the pool. Raises DatabaseProblem."""
     try:
-        connection: asyncpg.Connection = await asyncpg.connect(url, timeout=timeout, server_settings=_SETTINGS)
+        connection: asyncpg.Connection = await asyncpg.connect(
+            url, timeout=timeout, connection_class=CleanConnection, server_settings=_SETTINGS
+        )
     except _PROBLEMS as problem:
         raise explain(url, problem) from problem
     await teach(connection)
@@ -97,6 +118,7 @@ async def open_pool(url: str, *, smallest: int = 1, largest: int = 10, timeout: 
             max_size=largest,
             timeout=timeout,
             command_timeout=30.0,
+            connection_class=CleanConnection,
             init=teach,
             server_settings=_SETTINGS,
         )

@@ -36,6 +36,15 @@ async def test_the_text_of_an_escape_survives(pool: Pool) -> None:
     assert await pool.fetchval("select $1::jsonb", {"a": "\\u0000"}) == {"a": "\\u0000"}
 
 
+async def test_many_rows_are_cleaned_too(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        await connection.execute("create temporary table notes (text text, tags text[], value jsonb)")
+        await connection.executemany("insert into notes values ($1, $2, $3)", [("a\0", ["b\0"], {"c": "\0"})])
+        row = await connection.fetchrow("select * from notes")
+
+    assert tuple(row) == ("a\ufffd", ["b\ufffd"], {"c": "\ufffd"})
+
+
 async def test_an_absent_database_is_named_without_the_password(postgres_url: str) -> None:
     url = postgres_url.replace("bridge@", "bridge:s3cret@").replace("/bridge?", "/elsewhere?")
 
