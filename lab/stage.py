@@ -1,4 +1,4 @@
-"""The stage that the demonstration, the end-to-end tests and the benches share: an office, its CRM, the service between them."""
+"""An office, its CRM and the service between them: what the demonstration, the end-to-end tests and the benches share."""
 
 from __future__ import annotations
 
