@@ -31,7 +31,7 @@ def hash_password(plain: str) -> str:
 
 
 def password_matches(stored: str | None, plain: str) -> bool:
-    """Whether `plain` is the password behind `stored`; None (no such person, no password set) costs as much as a miss."""
+    """Whether `plain` is the password behind `stored`. None (nobody, no password set) costs as much as a miss."""
     if len(plain) > LONGEST:
         return False
     try:
