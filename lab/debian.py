@@ -89,6 +89,14 @@ def library_path(root: Path) -> str:
     return f"{root / 'usr' / 'lib' / triplet()}:{root / 'usr' / 'lib'}"
 
 
+def environment(overlaid: Path) -> dict[str, str]:
+    """What programs of an overlay need to find its libraries; some are in folders of their own (pulseaudio)."""
+    main = overlaid / "usr" / "lib" / triplet()
+    private = sorted({library.parent for library in main.glob("*/lib*.so*")})
+    folders = [library_path(overlaid), *map(str, private)]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)}
+
+
 def triplet() -> str:
     """The machine's name in library folders. Raises MissingTool where the lab was never made to work."""
     architecture = _output("dpkg", "--print-architecture").strip()

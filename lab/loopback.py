@@ -52,8 +52,13 @@ class Network:
 
     @property
     def load(self) -> str:
-        """The load generator, which calls in; what it calls answers beside it."""
+        """The load generator, which calls in."""
         return f"{self.prefix}.10"
+
+    @property
+    def answering(self) -> str:
+        """What the load generator's calls are connected to."""
+        return f"{self.prefix}.11"
 
     def phone(self, extension: str) -> str:
         """The address of an extension's phone: its number is the last octet."""
