@@ -1,6 +1,6 @@
 """Who should get a call. Pure: no I/O, no clock."""
 
-from bridge.routing.decision import belongs, decide
+from bridge.routing.decision import decide
 from bridge.routing.display import display_name
 from bridge.routing.legacy import customer_data, dialplan
 from bridge.routing.model import Answer, Finding, LineSetting, Question, Reason, Responsible, Silence
@@ -15,7 +15,6 @@ __all__ = [
     "Reason",
     "Responsible",
     "Silence",
-    "belongs",
     "customer_data",
     "decide",
     "dialplan",

@@ -10,16 +10,13 @@ reached. Nothing else is tried: a call that no CRM can place goes to the enterpr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import lru_cache
 from typing import assert_never
 
+from bridge.calls.extensions import belongs
 from bridge.routing.display import display_name
 from bridge.routing.model import Answer, Finding, Question, Reason, Responsible, Silence
 
 _QUEUE = re.compile(r"queue:([0-9A-Za-z_.-]{1,64})")
-# A rule may be as wide as `.*`; what reaches Dial(PJSIP/…) must still name one phone and no second one ("150&…", "x@y")
-_ONE_PHONE = re.compile(r"[0-9A-Za-z_.*#-]{1,32}")
 
 
 def decide(question: Question) -> Answer:
@@ -41,13 +38,6 @@ def decide(question: Question) -> Answer:
             return Answer(extension=extension, name=name, reason=reason)
         refusals.append(reason)
     return _fallback(question, name, _most_telling(refusals))
-
-
-def belongs(extension: str, rules: Iterable[str]) -> bool:
-    """Whether one of `rules` (a PBX's `extensions`) takes the whole of `extension`."""
-    if not _ONE_PHONE.fullmatch(extension):
-        return False
-    return any(rule is not None and rule.fullmatch(extension) for rule in map(_compiled, rules))
 
 
 def _extension(finding: Finding, question: Question) -> tuple[str | None, Reason]:
@@ -99,12 +89,3 @@ def _fallback(question: Question, name: str, reason: Reason) -> Answer:
 
 def _name(finding: Finding) -> str:
     return display_name(finding.said.customer) if isinstance(finding.said, Responsible) else ""
-
-
-@lru_cache(maxsize=4096)
-def _compiled(rule: str) -> re.Pattern[str] | None:
-    """None for a rule that is no regular expression: such a rule takes nothing."""
-    try:
-        return re.compile(rule, re.ASCII)
-    except re.error:
-        return None

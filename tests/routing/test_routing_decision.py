@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.routing import Answer, Finding, Question, Reason, Responsible, Silence, belongs, decide, words
+from bridge.calls.extensions import belongs
+from bridge.routing import Answer, Finding, Question, Reason, Responsible, Silence, decide, words
 from bridge.routing.model import LineSetting
 
 RULE = r"^1\d\d$"

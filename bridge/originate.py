@@ -1,0 +1,232 @@
+"""Click-to-call: from a request to a ringing phone, and to what became of it.
+
+Theory of operation. A request is checked by the pure rules (`bridge.calls.click`), then claimed in the database: of two
+instances, or two impatient clicks, exactly one originates. The channel id is ours, chosen before anything is sent, so
+the call that follows is known from its first event: Asterisk makes it the channel's Uniqueid and the call's Linkedid.
+The action is sent once and never again, whatever happens to the link.
+
+Whoever clicked is answered within 100 ms. What takes longer goes on without them: the request is queued with us then.
+
+The outcome is the result of the call the request became, whichever instance wrote its row: OriginateResponse says too
+little, its reason 0 is busy, unregistered and bad technology alike. A phone that was not there makes no channel and so
+no call; such a request is settled when its time is over, or soon after the PBX said that the originate failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import asyncpg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from bridge.calls.click import Click, ClickAnswer, Outcome, Source, originate, plan
+from bridge.db import originate as requests
+from bridge.directory import Directory
+from bridge.errors import (
+    ActionFailed,
+    ActionTimeout,
+    BadInput,
+    BridgeError,
+    ConnectionLost,
+    DatabaseProblem,
+    NotFound,
+    PbxUnavailable,
+)
+from bridge.redirect import Pbxs
+
+log = structlog.get_logger(__name__)
+
+ANSWER_WITHIN = 0.09
+"""Seconds until whoever clicked has an answer; the rest of 100 ms is HTTP's."""
+
+REPEAT_WINDOW = 15.0
+RING_SECONDS = 30.0
+_ROW_WRITTEN_WITHIN = 2.0
+_NEVER_BEGAN_AFTER = 20.0  # after the ringing: a call that has no row by then never was
+
+
+class ClickMetrics:
+    """`outcome` of requests that are over, and the time from the request to the PBX's word."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "bridge_click_requests", "Requests to call somebody, by answer", ("answer",), registry=registry
+        )
+        self.outcomes = Counter(
+            "bridge_click_outcomes", "Requests to call somebody, by outcome", ("outcome",), registry=registry
+        )
+        self.seconds = Histogram(
+            "bridge_click_seconds",
+            "Seconds from a request to the PBX's confirmation that it is queued",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0),
+            registry=registry,
+        )
+
+
+class Clicks:
+    """`start` makes calls, `run` finds out how they went."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        pbxs: Pbxs,
+        pool: asyncpg.Pool,
+        metrics: ClickMetrics,
+        *,
+        answer_within: float = ANSWER_WITHIN,
+        repeat_window: float = REPEAT_WINDOW,
+        ring_seconds: float = RING_SECONDS,
+    ) -> None:
+        self._directory = directory
+        self._pbxs = pbxs
+        self._pool = pool
+        self._metrics = metrics
+        self._answer_within = answer_within
+        self._repeat_window = repeat_window
+        self._ring_seconds = ring_seconds
+        self._under_way: set[asyncio.Task[bool]] = set()
+        self._failed: dict[str, float] = {}
+
+    async def start(
+        self, enterprise_number: str, *, extension: str, phone: str, external_phone: str | None = None, source: Source
+    ) -> ClickAnswer:
+        """Rings `extension` and, once it is answered, dials `phone`. Answers within 100 ms.
+
+        Raises BadInput for an extension or a number that cannot be, NotFound, PbxUnavailable, ActionFailed,
+        DatabaseProblem."""
+        try:
+            answer = await self._start(enterprise_number, extension, phone, external_phone, source)
+        except BridgeError as problem:
+            self._metrics.requests.labels(problem.code.lower()).inc()
+            log.info("click_refused", enterprise=enterprise_number, source=source, problem=problem.message)
+            raise
+        self._metrics.requests.labels("repeated" if answer.repeated else "queued").inc()
+        return answer
+
+    def originate_failed(self, channel_id: str) -> None:
+        """The PBX said (OriginateResponse) that an originate failed. Synchronous: to be called in the read path."""
+        self._failed[channel_id] = time.monotonic()
+
+    async def run(self, every: float = 2.0) -> None:
+        """Settles requests whose end has come, for ever."""
+        while True:
+            await asyncio.sleep(every)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Once what `run` does."""
+        # a moment for the mailbox to write the row of a call that did begin
+        since = time.monotonic() - _ROW_WRITTEN_WITHIN
+        failed = [channel_id for channel_id, at in self._failed.items() if at <= since]
+        try:
+            async with asyncio.timeout(10), self._pool.acquire() as connection:
+                over = await requests.settle_ended(connection, failed, self._ring_seconds + _NEVER_BEGAN_AFTER)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            log.warning("clicks_not_settled", problem=repr(problem))
+            return
+        for channel_id in failed:
+            self._failed.pop(channel_id, None)
+        for settled in over:
+            self._count(settled)
+
+    async def close(self) -> None:
+        """Lets requests that were accepted go out."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=2.0)
+
+    async def _start(
+        self, enterprise_number: str, extension: str, phone: str, external_phone: str | None, source: Source
+    ) -> ClickAnswer:
+        enterprise = self._directory.enterprise(enterprise_number)
+        if enterprise is None:
+            raise NotFound("There is no such enterprise", field="enterprise_number")
+        click = plan(
+            enterprise.pbxs,
+            extension=extension,
+            phone=phone,
+            external_phone=external_phone,
+            region=enterprise.region,
+        )
+        work = asyncio.get_running_loop().create_task(self._originate(enterprise_number, click, source))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        done, _ = await asyncio.wait({work}, timeout=self._answer_within)
+        if done:
+            fresh = work.result()
+        else:
+            fresh = True
+            work.add_done_callback(_late)
+        return ClickAnswer(pbx=click.pbx, extension=extension, phone=click.number, repeated=not fresh)
+
+    async def _originate(self, enterprise_number: str, click: Click, source: Source) -> bool:
+        """Whether the request was a new one and went out. Raises as `start`."""
+        began = time.perf_counter()
+        channel_id = f"bridge-{secrets.token_hex(10)}"
+        link = await self._pbxs.link(enterprise_number, click.pbx)  # a PBX that is away needs no claim
+        if not await self._claim(enterprise_number, click, source, channel_id):
+            log.info("click_repeated", enterprise=enterprise_number, extension=click.extension, source=source)
+            return False
+        try:
+            await link.send(originate(click, channel_id, self._ring_seconds), timeout=5.0)
+        except (ConnectionLost, ActionTimeout) as problem:
+            # It may ring: the claim stands, so that nobody makes it ring twice, and the sweep finds out
+            log.warning("click_unconfirmed", enterprise=enterprise_number, pbx=click.pbx, problem=problem.message)
+            raise
+        except (PbxUnavailable, ActionFailed, BadInput) as problem:
+            outcome: Outcome = "unavailable" if isinstance(problem, PbxUnavailable) else "refused"
+            await self._nothing_rang(channel_id, outcome, problem.message)
+            raise
+        self._metrics.seconds.observe(time.perf_counter() - began)
+        log.info(
+            "click_queued",
+            enterprise=enterprise_number,
+            pbx=click.pbx,
+            extension=click.extension,
+            source=source,
+            channel_id=channel_id,
+        )
+        return True
+
+    async def _claim(self, enterprise_number: str, click: Click, source: Source, channel_id: str) -> bool:
+        try:
+            async with asyncio.timeout(5), self._pool.acquire() as connection:
+                return await requests.claim(
+                    connection, enterprise_number, click, source, channel_id, self._repeat_window
+                )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            raise DatabaseProblem("The database does not answer: nothing was called") from problem
+
+    async def _nothing_rang(self, channel_id: str, outcome: Outcome, detail: str) -> None:
+        try:
+            async with asyncio.timeout(5), self._pool.acquire() as connection:
+                await requests.release(connection, channel_id)
+                self._count(await requests.settle(connection, channel_id, outcome, detail))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            log.warning("click_not_settled", channel_id=channel_id, problem=repr(problem))
+
+    def _count(self, settled: requests.Settled | None) -> None:
+        if settled is None:
+            return
+        self._metrics.outcomes.labels(settled.outcome).inc()
+        log.info(
+            "click_over",
+            enterprise=settled.enterprise_number,
+            pbx=settled.pbx_name,
+            channel_id=settled.channel_id,
+            source=settled.source,
+            outcome=settled.outcome,
+        )
+
+
+def _late(work: asyncio.Task[bool]) -> None:
+    """The end of a request whose sender has been answered already."""
+    if work.cancelled():
+        return
+    problem = work.exception()
+    if isinstance(problem, BridgeError):
+        log.warning("click_failed_late", problem=problem.message)
+    elif problem is not None:
+        log.error("click_crashed_late", exc_info=problem)
