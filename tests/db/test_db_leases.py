@@ -1,0 +1,227 @@
+"""Leases against a real Postgres: one owner, fair shares, and nobody left unwatched."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from bridge.db import instance as instances
+from bridge.db.leases import Leases
+from bridge.db.pool import Pool
+
+Start = Callable[..., Awaitable[Leases]]
+
+
+async def until(condition: Callable[[], Any], deadline: float = 10.0) -> None:
+    async with asyncio.timeout(deadline):
+        while not condition():  # noqa: ASYNC110 - the condition is the product's own state: it has no event to wait for
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def pbxs(pool: Pool) -> list[int]:
+    """Twelve PBXs of one enterprise."""
+    await pool.execute("insert into enterprises (number) values ('0367')")
+    rows = await pool.fetch(
+        "insert into pbxs (enterprise_number, name, ami_host, ami_username)"
+        " select '0367', 'pbx' || n, '127.0.0.1', 'bridge' from generate_series(1, 12) n returning id"
+    )
+    return [row["id"] for row in rows]
+
+
+@pytest.fixture
+async def start(database_url: str) -> AsyncIterator[Start]:
+    """`start(name, ttl=…, tick=…)` runs the leases of an instance; they end with the test."""
+    running: list[asyncio.Task[None]] = []
+
+    async def run(name: str, *, ttl: float = 1.2, tick: float = 0.1) -> Leases:
+        leases = Leases(database_url, instance=name, ttl=ttl, tick=tick)
+        leases.task = asyncio.create_task(leases.run())  # type: ignore[attr-defined]
+        running.append(leases.task)  # type: ignore[attr-defined]
+        return leases
+
+    yield run
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def stop(leases: Leases) -> None:
+    leases.task.cancel()  # type: ignore[attr-defined]
+    await asyncio.gather(leases.task, return_exceptions=True)  # type: ignore[attr-defined]
+
+
+async def test_one_instance_takes_all_at_once(pool: Pool, pbxs: list[int], start: Start) -> None:
+    one = await start("one")
+    await until(lambda: sorted(one.held) == pbxs)
+    assert {lease.epoch for lease in one.held.values()} == {1}
+    assert {lease.watched_until for lease in one.held.values()} == {None}
+
+
+async def test_four_instances_share_evenly_and_no_pbx_has_two(pool: Pool, pbxs: list[int], start: Start) -> None:
+    first = await start("i1")
+    await until(lambda: len(first.held) == 12)
+    all_four = [first, *[await start(f"i{n}") for n in (2, 3, 4)]]
+    worst = 0
+
+    def even() -> bool:
+        nonlocal worst
+        worst = max([worst, *Counter(pbx for leases in all_four for pbx in leases.held).values()])
+        return [len(leases.held) for leases in all_four] == [3, 3, 3, 3]
+
+    await until(even)
+    assert worst == 1
+
+
+async def test_starting_together_they_share_without_a_quarrel(pool: Pool, pbxs: list[int], start: Start) -> None:
+    several = [await start(f"i{n}") for n in range(5)]
+    await until(
+        lambda: (
+            sorted(pbx for leases in several for pbx in leases.held) == pbxs
+            and max(len(leases.held) for leases in several) == 3
+        )
+    )
+
+
+async def test_stopping_releases_at_once_and_the_epoch_rises(pool: Pool, pbxs: list[int], start: Start) -> None:
+    one = await start("one", ttl=60, tick=1)
+    one.watched = lambda: [pbxs[0]]
+    await until(lambda: len(one.held) == 12)
+    await stop(one)
+    assert one.held == {}
+    two = await start("two")
+    await until(lambda: len(two.held) == 12)
+    assert {lease.epoch for lease in two.held.values()} == {2}
+    watched = two.held[pbxs[0]].watched_until
+    assert watched is not None
+    assert abs(watched - time.time()) < 10
+    assert two.held[pbxs[1]].watched_until is None
+
+
+async def test_whoever_cannot_renew_lets_go_before_another_may_begin(
+    pool: Pool, pbxs: list[int], start: Start, database_url: str
+) -> None:
+    one = await start("one", ttl=1.5, tick=0.3)
+    await until(lambda: len(one.held) == 12)
+    blocker: asyncpg.Connection = await asyncpg.connect(database_url)
+    transaction = blocker.transaction()
+    await transaction.start()
+    # nobody gets an answer while this table is locked
+    await blocker.execute("lock table pbx_leases in access exclusive mode")
+    try:
+        until_then = time.monotonic()
+        await until(lambda: not one.held, deadline=3)
+        assert time.monotonic() - until_then < 1.5
+    finally:
+        await transaction.rollback()
+        await blocker.close()
+    await until(lambda: len(one.held) == 12)  # and takes them again when it can
+
+
+async def test_a_write_of_a_former_owner_is_known_for_one(pool: Pool, pbxs: list[int], start: Start) -> None:
+    one = await start("one")
+    await until(lambda: len(one.held) == 12)
+    async with pool.acquire() as connection:
+        assert await one.owns(connection, pbxs[0], 1)
+    await stop(one)
+    two = await start("two")
+    await until(lambda: len(two.held) == 12)
+    async with pool.acquire() as connection:
+        assert not await one.owns(connection, pbxs[0], 1)
+        assert not await two.owns(connection, pbxs[0], 1)
+        assert await two.owns(connection, pbxs[0], 2)
+
+
+async def test_a_new_pbx_is_claimed_at_a_poke_and_a_removed_one_is_let_go(
+    pool: Pool, pbxs: list[int], start: Start
+) -> None:
+    one = await start("one", ttl=120, tick=30)
+    await until(lambda: len(one.held) == 12)
+    changes: list[int] = []
+    one.on_change(lambda: changes.append(len(one.held)))
+    await pool.execute("delete from pbxs where id = $1", pbxs[0])
+    new = await pool.fetchval(
+        "insert into pbxs (enterprise_number, name, ami_host, ami_username) values ('0367', 'new', '', '') returning id"
+    )
+    one.poke()
+    await until(lambda: new in one.held and pbxs[0] not in one.held)
+    assert changes == [12]
+
+
+async def test_while_the_database_is_away_nothing_is_claimed_and_the_loop_lives(pbxs: list[int]) -> None:
+    leases = Leases("postgresql://nobody@127.0.0.1:1/none", instance="one", ttl=0.5, tick=0.05)
+    task = asyncio.create_task(leases.run())
+    await asyncio.sleep(0.2)
+    assert not task.done()
+    assert leases.held == {}
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+KEEPER = """
+import asyncio, sys
+from bridge.db.leases import Leases
+
+async def main():
+    leases = Leases(sys.argv[1], ttl=float(sys.argv[2]), tick=float(sys.argv[3]))
+    leases.on_change(lambda: print(leases.instance, len(leases.held), flush=True))
+    await leases.run()
+
+asyncio.run(main())
+"""
+
+
+async def keeper(url: str, ttl: float, tick: float) -> tuple[asyncio.subprocess.Process, str]:
+    """Another process with leases of its own; its name once it holds all twelve."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KEEPER, url, str(ttl), str(tick), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while not (line := (await process.stdout.readline()).decode()).endswith(" 12\n"):
+            assert line
+    return process, line.split()[0]
+
+
+async def test_after_a_kill_the_pbxs_pass_on_within_ttl_and_a_tick(
+    pbxs: list[int], start: Start, database_url: str
+) -> None:
+    process, _ = await keeper(database_url, 1.0, 0.2)
+    two = await start("elsewhere:boot:1:1:1", ttl=1.0, tick=0.2)
+    await until(lambda: len(two.held) == 6)  # its fair share
+    process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    await until(lambda: len(two.held) == 12)
+    assert time.monotonic() - killed < 2.5
+    await process.wait()
+
+
+async def test_a_restart_after_a_kill_on_the_same_machine_waits_for_no_lease(
+    pbxs: list[int], start: Start, database_url: str
+) -> None:
+    process, name = await keeper(database_url, 60.0, 1.0)
+    assert not instances.is_dead(name)
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+    assert instances.is_dead(name)
+    again = await start(instances.name(), ttl=60, tick=1)
+    await until(lambda: len(again.held) == 12, deadline=5)
+
+
+@pytest.mark.parametrize("name", ["", "x", "host:boot:1:2:3", "host:boot:ns:pid:start"])
+def test_of_instances_elsewhere_nothing_is_claimed_to_be_known(name: str) -> None:
+    assert not instances.is_dead(name)
+
+
+def test_a_later_process_of_the_same_pid_is_another_instance() -> None:
+    own = instances.name()
+    assert not instances.is_dead(own)
+    assert instances.is_dead(own.rpartition(":")[0] + ":1")
