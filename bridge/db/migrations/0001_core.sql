@@ -131,7 +131,7 @@ create table calls (
     follow_up_date      timestamptz,
     outcome             text,
     tags                text[] not null default '{}',
-    state               jsonb,                             -- the live machine's memory of the call; null once it is over
+    state               bytea,                             -- the live machine's memory of the call; null once it is over
     legs                jsonb not null default '[]',
     created_at          timestamptz not null default now(),
     updated_at          timestamptz not null default now(),
