@@ -8,14 +8,13 @@ connection; whatever must be in a transaction says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import asyncpg
 import msgspec
 
 from bridge.crm.limits import Limits
 
-Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 LOST = (
     OSError,

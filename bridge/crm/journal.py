@@ -6,6 +6,7 @@ A message that is over is deleted, not archived: the journal row is its archive.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     response: Any
     error: str | None
 
+
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 
 GROUP = "x-pgmq-group"
 """The header by which pgmq knows the FIFO group."""
@@ -144,25 +147,25 @@ async def log_attempt(conn: Connection, account: Account, attempt: Attempt) -> N
         _json(attempt.request),
         _json(attempt.response),
         "success" if attempt.error is None else "error",
-        None if attempt.error is None else without_nul(attempt.error),
+        None if attempt.error is None else fit(attempt.error),
     )
 
 
-def without_nul(value: Any) -> Any:
-    """The same plain data without NUL characters, which no Postgres text or jsonb can hold."""
+def fit(value: Any) -> Any:
+    """The same plain data without what no Postgres text or jsonb can hold: NUL and lone surrogates become U+FFFD."""
     match value:
         case str():
-            return value.replace("\0", "")
+            return _UNFIT.sub("\ufffd", value)
         case dict():
-            return {without_nul(key): without_nul(item) for key, item in value.items()}
+            return {fit(key): fit(item) for key, item in value.items()}
         case list() | tuple():
-            return [without_nul(item) for item in value]
+            return [fit(item) for item in value]
         case _:
             return value
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else msgspec.json.encode(without_nul(msgspec.to_builtins(value))).decode()
+    return None if value is None else msgspec.json.encode(fit(msgspec.to_builtins(value))).decode()
 
 
 _BACKLOG = """

@@ -81,10 +81,6 @@ def failed(state: Limits, now: float, policy: Policy, luck: float, retry_after: 
     return Limits(tat=tat, failures=failures, open_until=open_until, probe_until=None)
 
 
-def succeeded(state: Limits) -> Limits:
-    return Limits(tat=state.tat)
-
-
 def backoff(attempt: int, luck: float, *, first: float = 1.0, longest: float = 3600.0) -> float:
     """Seconds before the next try after `attempt` (from 1) failed: full jitter, so `luck` in [0, 1) times the bound."""
     return luck * min(longest, first * 2.0 ** min(attempt - 1, 30))

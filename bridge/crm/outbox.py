@@ -12,7 +12,7 @@ import msgspec
 from bridge.calls.model import Call, Notice
 from bridge.crm import accounts
 from bridge.crm.accounts import Connection
-from bridge.crm.journal import GROUP, without_nul
+from bridge.crm.journal import GROUP, fit
 
 _MERGE = """
 update deliveries set
@@ -82,11 +82,11 @@ class Outbox:
             return 0
         owed = await accounts.ensure(conn, enterprise_number, kinds)
         snapshot = _snapshot(call)
-        external_id = without_nul(external_id)
+        external_id = fit(external_id)
         fresh = 0
         for notice in notices:
             remaining = owed
-            extensions = without_nul(notice.extensions)
+            extensions = fit(notice.extensions)
             if notice.kind == "ringing":
                 merged = await _merge(conn, owed, external_id, extensions, notice.sequence, snapshot)
                 remaining = [account for account in owed if account not in merged]
@@ -104,7 +104,7 @@ class Outbox:
 def _snapshot(call: Call) -> str:
     """The call as JSON, without its legs: no CRM is told of channels."""
     plain = msgspec.to_builtins(msgspec.structs.replace(call, legs=[]))
-    return msgspec.json.encode(without_nul(plain)).decode()
+    return msgspec.json.encode(fit(plain)).decode()
 
 
 async def _merge(

@@ -43,7 +43,7 @@ from bridge.errors import BridgeError
 
 log = structlog.get_logger(__name__)
 
-Pool = asyncpg.Pool[Any]
+Pool = asyncpg.Pool
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,7 +84,7 @@ class Hosts:
         )
 
     async def resolve(self, address: Address) -> str:
-        """An IP address to connect to. Raises CrmUnavailable: the name has none; CrmRefused: one of them is not public."""
+        """An IP address to connect to. Raises CrmUnavailable (the name has none), CrmRefused (one is not public)."""
         key = (address.host, address.port)
         known = self._known.get(key)
         if known is not None and known[0] > time.monotonic():

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bridge.calls.model import Call
+from bridge.calls.numbers import e164
 from bridge.crm.port import Delivery, Request
 from bridge.crm.retailcrm.config import RetailcrmConfig
 from bridge.errors import BadInput
@@ -132,7 +133,8 @@ def _was_answered(call: Call) -> bool:
 def _common(call: Call, config: RetailcrmConfig) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if call.line:
-        fields["externalPhone"] = call.line
+        # The CRM knows its lines as E.164; a trunk's own name stays what it is.
+        fields["externalPhone"] = e164(call.line, config.region) or call.line
     if config.site:
         fields["site"] = config.site
     return fields
