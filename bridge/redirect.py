@@ -126,17 +126,22 @@ class Redirects:
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
 
-    async def live_redirect(self, enterprise_number: str, call_unique_id: str, extension: str) -> None:
-        """Sends a client's channel that is ringing or waiting to `extension`.
+    async def live_redirect(
+        self, enterprise_number: str, call_unique_id: str, extension: str, because: Answer | None = None
+    ) -> None:
+        """Sends a client's channel that is ringing or waiting to `extension`; `because` is kept with the call.
 
         Raises CallNotFound when no PBX of the enterprise has the call, Conflict when somebody talks with the client
         already, BadInput for an extension of none of its PBXs, PbxUnavailable, ActionFailed."""
         try:
-            await self._live_redirect(enterprise_number, call_unique_id, extension)
+            pbx = await self._live_redirect(enterprise_number, call_unique_id, extension)
         except (CallNotFound, Conflict, BadInput, PbxUnavailable, ActionFailed) as problem:
             self._metrics.redirects.labels(problem.code.lower()).inc()
             raise
         self._metrics.redirects.labels("redirected").inc()
+        log.info("call_redirected", enterprise=enterprise_number, pbx=pbx, call_id=call_unique_id, extension=extension)
+        if because is not None:
+            self.keep(enterprise_number, pbx, call_unique_id, because)
 
     async def close(self) -> None:
         """Lets the notes be written."""
@@ -164,7 +169,8 @@ class Redirects:
                 return answer
         return decide(msgspec.structs.replace(question, findings=tuple(findings)))
 
-    async def _live_redirect(self, enterprise_number: str, call_unique_id: str, extension: str) -> None:
+    async def _live_redirect(self, enterprise_number: str, call_unique_id: str, extension: str) -> str:
+        """The name of the PBX that had the call."""
         enterprise = self._directory.enterprise(enterprise_number)
         if enterprise is None:
             raise CallNotFound()
@@ -185,10 +191,7 @@ class Redirects:
             channel = next((each for each in channels.events if each.get("Uniqueid") == call_unique_id), None)
             if channel is not None:
                 await self._move(link, pbx, channel, extension)
-                log.info(
-                    "call_redirected", enterprise=enterprise_number, pbx=pbx.name, call_id=call_unique_id, to=extension
-                )
-                return
+                return pbx.name
         raise problem or CallNotFound()
 
     async def _move(self, link: Pbx, pbx: PbxDialing, channel: Any, extension: str) -> None:
