@@ -14,8 +14,39 @@ from contextlib import suppress
 from typing import Any
 
 from bridge.ami.framing import Message, parse
+from bridge.ami.manager import Timing
 
 CHALLENGE = "123456789"
+
+# a PBX on loopback answers at once: what is waited for in vain is waited for briefly
+QUICK = Timing(
+    connect=1, login=1, snapshot=1, action=1, idle=0.1, pong=0.1, retry_first=0.01, retry_most=0.05, refused_first=60
+)
+
+
+class Heard:
+    """What a link told, in order: ("frame", first line), ("up", channels), ("down", reason)."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.frames: list[bytes] = []
+
+    def on_frame(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self.told.append(("frame", frame.split(b"\r\n")[0].removeprefix(b"Event: ").decode()))
+
+    def on_up(self, channels: Any) -> None:
+        self.told.append(("up", channels))
+
+    def on_down(self, reason: str) -> None:
+        self.told.append(("down", reason))
+
+    @property
+    def names(self) -> list[str]:
+        return [what for kind, what in self.told if kind == "frame"]
+
+    def count(self, kind: str) -> int:
+        return sum(1 for told, _ in self.told if told == kind)
 
 
 async def until(condition: Callable[[], Any], deadline: float = 5.0) -> None:
