@@ -26,7 +26,7 @@ from lab.cache import Progress, Say, made, say_on_stderr
 from lab.errors import MissingTool, NotFetched
 
 FORMAT = 1
-"""Raise it when what `_unpack` leaves behind changes: every folder is then made anew."""
+"""Raise it when what `unpack` leaves behind changes: every folder is then made anew."""
 
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 KEYRINGS = (
@@ -158,7 +158,7 @@ def _fill(root: Path, packages: Sequence[str], sources: Sequence[Source], status
         apt.run(["update"], progress)
         apt.run(["install", "--yes", "--download-only", *packages], progress)
         archives = sorted(apt.archives.glob("*.deb"))
-        _unpack(archives, root, progress)
+        unpack(archives, root, progress)
 
 
 class _Apt:
@@ -229,7 +229,7 @@ class _Apt:
 # --- unpacking ------------------------------------------------------------------------------------------------------
 
 
-def _unpack(archives: Sequence[Path], root: Path, progress: Progress) -> None:
+def unpack(archives: Sequence[Path], root: Path, progress: Progress) -> None:
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir(parents=True)
         (root / name).symlink_to(f"usr/{name}")

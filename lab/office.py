@@ -90,6 +90,16 @@ class Office:
         """Again, after an Asterisk that lost its database."""
         await asyncio.gather(*(phone.register() for phone in self.phones.values() if phone.password))
 
+    async def tidy_up(self) -> None:
+        """Whatever was going on is over: no policies, no calls, no channels."""
+        self.let_phones(None)
+        self.let_clients(None)
+        for phone in (self.provider, *self.phones.values()):
+            phone.abandon_calls()
+        async with self.pbx.tap() as tap:
+            await tap.send({"Action": "Hangup", "Channel": "/.*/"})
+        await self.pbx.quiet()
+
     async def close(self) -> None:
         try:
             await asyncio.gather(self.provider.close(), *(phone.close() for phone in self.phones.values()))

@@ -16,6 +16,8 @@ from bridge.db.embedded import EmbeddedPostgres
 from bridge.db.migrate import migrate
 from bridge.db.pool import Pool, connect, open_pool
 
+pytest_plugins = ["lab_fixtures"]
+
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a disk in memory: what is there need not survive
 _numbers = itertools.count(1)
 

@@ -81,9 +81,9 @@ class Stream:
 
     async def press(self, digits: str) -> None:
         """Keys of the phone, one after the other, 120 ms each with as much between them."""
-        if self._timer is None:
-            raise CallProblem(f"{digits} cannot be typed: no sound flows")
         for digit in digits:
+            if self._timer is None:
+                raise CallProblem(f"{digit} of {digits} cannot be typed: no sound flows")
             pressed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._keys.append((self._sender.digit(digit), pressed))
             await pressed
@@ -107,6 +107,8 @@ class Stream:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for _, pressed in self._keys:
-            pressed.cancel()
+        for _, pressed in self._keys:  # the call may end by the very key that is pressed
+            if not pressed.done():
+                pressed.set_result(None)
+        self._keys.clear()
         self._transport.close()

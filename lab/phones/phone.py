@@ -86,14 +86,18 @@ class Phone:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for call in self.calls.values():
-            call.stream.close()
-            call.forget()
-        self.calls.clear()
+        self.abandon_calls()
         self.transactions.close()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+
+    def abandon_calls(self) -> None:
+        """Forgets them without a word to the other side."""
+        for call in self.calls.values():
+            call.stream.close()
+            call.forget()
+        self.calls.clear()
 
     async def __aenter__(self) -> Phone:
         await self.open()
