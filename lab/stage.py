@@ -1,4 +1,4 @@
-"""An office, its CRM and the service between them: what the demonstration, the end-to-end tests and the benches share."""
+"""An office, its CRM and the service between them: what demonstration, end-to-end tests and benches share."""
 
 from __future__ import annotations
 
