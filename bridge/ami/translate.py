@@ -43,6 +43,7 @@ from bridge.calls.events import (
     Shutdown,
     Unparked,
     VariableSet,
+    ZoneSeen,
 )
 
 # Variables that name a recording, as MixMonitor sets it and as common dialplans call theirs
@@ -50,6 +51,8 @@ RECORDING_VARIABLES = frozenset({"MIXMONITOR_FILENAME", "RECFILE", "RECORDING_FI
 # A VarSet is parsed only if one of these is in its bytes
 _RECORDING_BYTES = re.compile(rb"\r\nVariable: _{0,2}(?:MIXMONITOR_FILENAME|REC[A-Z_]*FILE)\r\n")
 
+# `2026-11-21T02:08:13.966+0300`
+_ZONE = re.compile(r"T[\d:.]+([+-])(\d\d):?(\d\d)$")
 _CEL_BRIDGE = re.compile(r'"bridge_id":"([^"]+)"')
 # What of CEL tells a time that no other event of the stream has
 _CEL_NAMES = frozenset({b"CHAN_START", b"ANSWER", b"BRIDGE_ENTER", b"BRIDGE_EXIT", b"HANGUP", b"CHAN_END"})
@@ -307,6 +310,14 @@ def _cdr(m: Message) -> Event:
     )
 
 
+def _zone(m: Message) -> Event | None:
+    found = _ZONE.search(m.get("EventTV"))
+    if found is None:
+        return None
+    ahead = int(found[2]) * 3600 + int(found[3]) * 60
+    return ZoneSeen(ahead=-ahead if found[1] == "-" else ahead, timestamp=_timestamp(m))
+
+
 def _booted(m: Message) -> Event:
     return Booted(uptime=_integer(m.get("Uptime")), timestamp=_timestamp(m))
 
@@ -315,7 +326,7 @@ def _shutdown(m: Message) -> Event:
     return Shutdown(timestamp=_timestamp(m))
 
 
-_MAKERS: dict[bytes, Callable[[Message], Event]] = {
+_MAKERS: dict[bytes, Callable[[Message], Event | None]] = {
     b"Newchannel": _newchannel,
     b"Newstate": _changed,
     b"NewCallerid": _changed,
@@ -345,6 +356,7 @@ _MAKERS: dict[bytes, Callable[[Message], Event]] = {
     b"OriginateResponse": _originate_response,
     b"CEL": _cel,
     b"Cdr": _cdr,
+    b"SuccessfulAuth": _zone,
     b"FullyBooted": _booted,
     b"Shutdown": _shutdown,
 }

@@ -206,6 +206,12 @@ class Cdr(_Event, frozen=True, kw_only=True):
     end: str
 
 
+class ZoneSeen(_Event, frozen=True, kw_only=True):
+    """A security event's time has its zone, which CEL and Cdr leave out: seconds ahead of UTC."""
+
+    ahead: int
+
+
 class Booted(_Event, frozen=True, kw_only=True):
     """FullyBooted, sent after each login. `uptime` in seconds: near 0, nothing of before is alive."""
 
@@ -241,6 +247,7 @@ Event = (
     | OriginateResponse
     | Cel
     | Cdr
+    | ZoneSeen
     | Booted
     | Shutdown
 )

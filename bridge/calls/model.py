@@ -122,13 +122,17 @@ class Ended(_Change, frozen=True, kw_only=True, tag="ended"):
     """The call is over; `call.status` is final."""
 
 
+class Refined(_Change, frozen=True, kw_only=True, tag="refined"):
+    """What came after the end (a Cdr, a CEL, the answer to an Originate) made the finished call's record better."""
+
+
 class Absorbed(_Change, frozen=True, kw_only=True, tag="absorbed"):
     """What was taken for a call of its own was part of `into`: its row must go."""
 
     into: str
 
 
-Change = Started | Ringing | Answered | Held | Transferred | Recorded | Ended | Absorbed
+Change = Started | Ringing | Answered | Held | Transferred | Recorded | Ended | Refined | Absorbed
 
 
 # --- notices: what a CRM must be told of a change, before any CRM's own words ---------------------------------------

@@ -1,0 +1,118 @@
+"""When things happened.
+
+The clock of an event is, in this order: the PBX's own (`Timestamp`), the time at which it was received, and where a
+stream has neither, what else in it tells the time: the epoch in a channel's Uniqueid, CEL and Cdr. These two write the
+PBX's *local* time, to the second and without a zone; the zone is learnt from a security event, or by comparing a
+channel's start, as they write it, with the epoch in its Uniqueid. What nothing tells stays None.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from bridge.calls.events import Cdr
+from bridge.calls.state import Channel, Conversation, Record, Talk
+
+# `1795226894.0`, or with the system's name before it: `office-1795226894.0`
+_EPOCH = re.compile(r"(?:^|-)(\d{9,11})\.\d+$")
+_QUARTER = 900
+_SLACK = 60
+
+
+def epoch(uniqueid: str) -> float | None:
+    """When Asterisk made the channel, from its Uniqueid; None where the id was chosen by somebody else."""
+    found = _EPOCH.search(uniqueid)
+    return float(found[1]) if found else None
+
+
+def local_seconds(text: str) -> float | None:
+    """`2026-11-21 02:08:14` of an unknown zone, as seconds since the epoch as if it were UTC."""
+    try:
+        return datetime.strptime(text[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def zone_of(local: float | None, started: float | None) -> int | None:
+    """How many seconds the PBX's local time is ahead of UTC, given one moment in both; None if they are not one."""
+    if local is None or started is None:
+        return None
+    ahead = round((local - started) / _QUARTER) * _QUARTER
+    return ahead if abs(local - started - ahead) <= _SLACK and abs(ahead) <= 15 * 3600 else None
+
+
+class Clock:
+    """The times of one conversation, as well as they are known so far."""
+
+    def __init__(self, conversation: Conversation, zone: int | None) -> None:
+        self._conversation = conversation
+        self._zone = zone
+
+    def started(self, channel: Channel) -> float | None:
+        """When a channel began."""
+        if channel.created_at is not None:
+            return channel.created_at
+        return self._told("start", channel.uniqueid) or self._recorded(channel, "start")
+
+    def up(self, channel: Channel) -> float | None:
+        """When a channel was answered."""
+        return channel.up_at if channel.up_at is not None else self._told("up", channel.uniqueid)
+
+    def ended(self, channel: Channel) -> float | None:
+        """When a channel was hung up."""
+        if channel.ended_at is not None:
+            return channel.ended_at
+        return self._told("end", channel.uniqueid) or self._recorded(channel, "end")
+
+    def connected(self, talk: Talk) -> float | None:
+        """When an extension and the client first heard each other: when the later of them entered the bridge."""
+        if talk.at is not None:
+            return talk.at
+        enters = [time for key in talk.enters if (time := self._told("enter", key)) is not None]
+        if enters:
+            return max(enters)
+        return self._answered(talk)
+
+    def _answered(self, talk: Talk) -> float | None:
+        """Without CEL: by the Cdr, where its answer is this one and no menu's; by the queue's own count of seconds."""
+        channel = self._conversation.channels.get(talk.uniqueid)
+        caller = self._conversation.initiator()
+        if channel is None or caller is None:
+            return None
+        if not caller.early:
+            for record in self._conversation.records:
+                if record.dest_channel in (channel.first_name, channel.name) or record.uniqueid == channel.uniqueid:
+                    return self._utc(record.answer)
+        seconds = list(self._conversation.agent_seconds.values())
+        ended = self.ended(caller)
+        return ended - seconds[0] if len(seconds) == 1 and ended is not None else None
+
+    def _told(self, what: str, key: str) -> float | None:
+        return self._utc(self._conversation.times.get(f"{what}:{key}"))
+
+    def _recorded(self, channel: Channel, edge: str) -> float | None:
+        """The outermost start or end that Cdrs have of a channel."""
+        names = (channel.first_name, channel.name)
+        times = [
+            time
+            for record in self._conversation.records
+            if (record.uniqueid == channel.uniqueid or (edge == "end" and record.dest_channel in names))
+            and (time := getattr(record, edge)) is not None
+        ]
+        if not times:
+            return None
+        return self._utc(min(times) if edge == "start" else max(times))
+
+    def _utc(self, local: float | None) -> float | None:
+        return None if local is None or self._zone is None else local - self._zone
+
+
+def record_of(cdr: Cdr) -> Record:
+    return Record(
+        uniqueid=cdr.uniqueid,
+        dest_channel=cdr.dest_channel,
+        start=local_seconds(cdr.start),
+        answer=local_seconds(cdr.answer),
+        end=local_seconds(cdr.end),
+    )
