@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,18 @@ def a_call(call_id: str = "1.1", **fields: Any) -> Call:
         "talk_seconds": 10,
     }
     return Call(call_id=call_id, **(known | fields))
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until `condition` (a function, or one that is awaited) holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            holds = condition()
+            if inspect.isawaitable(holds):
+                holds = await holds
+            if holds:
+                return
+            await asyncio.sleep(0.02)
 
 
 class Known:

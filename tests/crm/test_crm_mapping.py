@@ -220,3 +220,4 @@ def test_no_time_is_invented() -> None:
 def test_a_configuration_does_not_show_its_key() -> None:
     assert "secret" not in repr(CONFIG)
     assert "secret" not in str(CONFIG)
+    assert "secret" not in repr(list(CONFIG.__rich_repr__()))

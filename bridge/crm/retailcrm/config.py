@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -24,3 +26,7 @@ class RetailcrmConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without the key: a repr ends in logs."""
         return f"RetailcrmConfig(domain={self.domain!r}, enabled={self.enabled})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tracebacks that show local variables ask this first."""
+        return [("domain", self.domain), ("enabled", self.enabled)]

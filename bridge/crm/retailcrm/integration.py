@@ -19,14 +19,17 @@ from bridge.routing.model import Responsible
 _LOGGED = 4000  # characters of an answer that a log row keeps
 
 
-class _Open(msgspec.Struct):
-    """A client and what it was opened for; closed when it has been replaced and the last request is over."""
+class _Open:
+    """A client and what it was opened for; closed when it has been replaced and the last request is over.
 
-    domain: str
-    api_key: str
-    client: Client
-    users: int = 0
-    replaced: bool = False
+    Not a struct: those show their fields, and one is the key.
+    """
+
+    def __init__(self, domain: str, api_key: str, client: Client) -> None:
+        self.opened_for = (domain, api_key)
+        self.client = client
+        self.users = 0
+        self.replaced = False
 
 
 class RetailcrmIntegration:
@@ -99,7 +102,7 @@ class RetailcrmIntegration:
     def _take(self, enterprise_number: str, config: RetailcrmConfig) -> tuple[_Open, _Open | None]:
         """The enterprise's client, and one that it replaces and nobody uses any more."""
         current = self._open.get(enterprise_number)
-        if current is not None and (current.domain, current.api_key) == (config.domain, config.api_key):
+        if current is not None and current.opened_for == (config.domain, config.api_key):
             return current, None
         address = self._hosts.judge(config.domain)
         inner = httpx.AsyncHTTPTransport(
