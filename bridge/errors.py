@@ -183,3 +183,10 @@ class DatabaseProblem(BridgeError):
 
     code = "DATABASE_PROBLEM"
     status = 503
+
+
+class SecretProblem(BridgeError):
+    """A stored secret cannot be opened."""
+
+    code = "SECRET_PROBLEM"
+    status = 503
