@@ -189,7 +189,8 @@ class Connection(AMIProtocol):  # type: ignore[misc]
             return
         self.closed = True
         self.reason = reason
-        for action in list(self.responses.values()):
+        unanswered, self.responses = self.responses, {}
+        for action in unanswered.values():
             if not action.future.done():
                 action.future.set_exception(
                     ConnectionLost(f"The connection was lost before the PBX answered {action['Action']}: {reason}.")
