@@ -54,8 +54,8 @@ def integration_field(integration_type: str, path: str) -> str:
 
 
 class Vault:
-    """Seals with the first key, opens with any: a rotation puts the new key first, and drops the old one once everything
-    is sealed anew. Keys are texts of any length; the key that encrypts is derived from each."""
+    """Seals with the first key, opens with any: a rotation puts the new key first, and drops the old one once all is
+    sealed anew. Keys are texts of any length; the key that encrypts is derived from each."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys or not all(keys):
@@ -85,7 +85,7 @@ class Vault:
             ) from problem
         if (its_enterprise, its_field) != (enterprise, field):
             raise SecretProblem(
-                f"{field} of enterprise {enterprise} was sealed for another place and does not open here: enter it again.",
+                f"{field} of enterprise {enterprise} was sealed for another place: enter it again.",
                 field=field,
             )
         return plain
@@ -125,10 +125,8 @@ class Vault:
 
     def _through(self, integration_type: str, config: Any, enterprise: str, change: Callable[..., str]) -> Any:
         for path in INTEGRATIONS.get(integration_type, ()):
-            field = integration_field(integration_type, path)
-            config = _changed(
-                config, _steps(path), lambda value, f=field: change(value, enterprise=enterprise, field=f)
-            )
+            place = functools.partial(change, enterprise=enterprise, field=integration_field(integration_type, path))
+            config = _changed(config, _steps(path), place)
         return config
 
 
