@@ -39,6 +39,7 @@ from bridge.calls.events import ChannelSeen, Event
 from bridge.calls.model import Call, Change, Rules
 from bridge.calls.on_bridges import put_in_bridge
 from bridge.calls.on_records import lose
+from bridge.calls.parties import Parties
 from bridge.calls.state import Conversation
 from bridge.calls.switchboard import HANDLERS, Switchboard
 from bridge.calls.timeline import epoch
@@ -51,14 +52,11 @@ _DIALLED = frozenset({"AppDial", "AppDial2", "AppQueue"})
 
 
 class Exchange:
-    """The calls of one PBX.
-
-    `touched` collects the ids of the calls whose state changed; whoever stores states takes and clears it.
-    """
+    """The calls of one PBX."""
 
     def __init__(self, rules: Rules, pbx: str = "") -> None:
         self.pbx = pbx
-        self.touched: set[str] = set()
+        self._touched: dict[str, Call] = {}
         self._board = Switchboard(rules)
         self._keys: dict[str, int] = {}
 
@@ -100,6 +98,15 @@ class Exchange:
         """The calls that go on, in the order in which they began."""
         return [c.told for _, c in sorted(self._board.groups.live.items()) if c.told is not None]
 
+    def use(self, rules: Rules) -> None:
+        """Judge channels by other rules from now on; calls keep what was judged before."""
+        self._board.parties = Parties(rules)
+
+    def touched(self) -> list[Call]:
+        """The calls whose state changed since this was last asked, as they are now: whoever stores states stores these."""
+        touched, self._touched = self._touched, {}
+        return list(touched.values())
+
     # --- state that survives a restart ------------------------------------------------------------------------------
 
     def dump(self, call_id: str) -> bytes | None:
@@ -130,7 +137,7 @@ class Exchange:
                 conversation.absorbed = []
                 conversation.told = call
                 self._keys[call.call_id] = key
-                self.touched.add(call.call_id)
+                self._touched[call.call_id] = call
             if live and conversation.over:
                 forgotten = board.groups.finish(conversation)
                 if forgotten is not None and forgotten.told is not None:

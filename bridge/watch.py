@@ -1,0 +1,92 @@
+"""One PBX that this instance watches: its events go through its machine into its mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from bridge.ami.pbx import PbxRow
+from bridge.ami.translate import translate
+from bridge.calls.events import ChannelSeen, OriginateResponse
+from bridge.calls.machine import Exchange
+from bridge.ledger import CallLedger
+from bridge.mailbox import Fenced, Mailbox
+
+log = structlog.get_logger(__name__)
+
+CLOSE_WITHIN = 5.0
+"""Seconds that what is already known has to be written when the PBX is given up."""
+
+OnGap = Callable[[float, float | None, str], Awaitable[None]]
+
+
+class Watched:
+    """What the supervisor tells of one PBX (`bridge.ami.supervisor.Listener`).
+
+    on_gap(began, ended, reason)  keeps a time during which nobody watched, seconds since the epoch
+    on_failed(channel_id)         hears of originates that the PBX says have failed; must not wait
+    """
+
+    def __init__(self, pbx: PbxRow, ledger: CallLedger, on_gap: OnGap, on_failed: Callable[[str], None]) -> None:
+        self._pbx = pbx
+        self._exchange = Exchange(pbx.rules, pbx.name)
+        self.mailbox = Mailbox(pbx.name, self._exchange, ledger)
+        self._keep_gap = on_gap
+        self._on_failed = on_failed
+        self._log = log.bind(enterprise=pbx.enterprise_number, pbx=pbx.name)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Puts the machine back as it was last written and begins to write. Raises DatabaseProblem."""
+        await self.mailbox.restore()
+        self._begin(self._write())
+
+    def on_frame(self, frame: bytes) -> None:
+        event = translate(frame)
+        if event is None:
+            return
+        self.mailbox.changed(self._exchange.feed(event, time.time()))
+        if isinstance(event, OriginateResponse) and not event.success and event.uniqueid:
+            self._on_failed(event.uniqueid)
+
+    def on_up(self, channels: Sequence[ChannelSeen] | None) -> None:
+        if channels is None:
+            return  # it may not list them: calls that ended unseen stay open until it may
+        self._log.info("pbx_up", channels=len(channels), live_calls=len(self._exchange.live()))
+        self.mailbox.changed(self._exchange.snapshot(channels, time.time()))
+
+    def on_down(self, reason: str) -> None:
+        self._log.warning("pbx_down", reason=reason, live_calls=len(self._exchange.live()))
+
+    def on_gap(self, began: float, ended: float | None, reason: str) -> None:
+        self._begin(self._keep_gap(began, ended, reason))
+
+    def on_row(self, pbx: PbxRow) -> None:
+        self._exchange.use(pbx.rules)
+
+    async def close(self) -> None:
+        """Writes what is known, as long as that works."""
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self.mailbox.drained()
+        except TimeoutError:
+            self._log.warning("pbx_closed_unwritten")  # the next owner's snapshot finds what is still there
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _write(self) -> None:
+        try:
+            await self.mailbox.run()
+        except Fenced:
+            self._log.warning("pbx_fenced", reason="another instance owns it now")
+        except Exception:
+            self._log.exception("mailbox_failed")
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
