@@ -17,7 +17,7 @@ from typing import Literal
 from lab.asterisk.config import CROWD
 from lab.conversation import Conversation, Who
 from lab.errors import CallProblem
-from lab.office import GROUP_LINE, QUEUE_LINE, ROUTED_LINE, Office
+from lab.office import GROUP_LINE, QUEUE_LINE, ROUTED_LINE, WAITING_LINE, Office
 from lab.phones import Call, Incoming, Outgoing
 from lab.truth import Truth, as_sent, inbound_truth, lost_truth, outbound_truth
 
@@ -70,7 +70,7 @@ class Company(Office):
         outside, inside = await self._reach(client, line, by)
         inside.refuse(486)
         await outside.ended()
-        return lost_truth("inbound_busy", client, line, (by,), outside, status="busy")
+        return lost_truth("inbound_busy", client, line, (), outside, status="busy", tried=(by,))
 
     async def inbound_routed(
         self, client: str | None = CLIENT, *, line: str = ROUTED_LINE, ring: float = 0.2, talk: float = 1.0
@@ -90,6 +90,30 @@ class Company(Office):
         await outside.until("up")
         truth = inbound_truth("inbound_routed", client, line, (by,), outside, inside)
         conversation = _talking(truth, outside, inside)
+        await conversation.talk(talk)
+        return await conversation.end("client")
+
+    async def redirected(
+        self,
+        redirect: Callable[[], Awaitable[object]],
+        client: str | None = CLIENT,
+        *,
+        by: str = "152",
+        ring: float = 0.2,
+        talk: float = 1.0,
+    ) -> Truth:
+        """A client waits on a line that rings nobody; `redirect` makes the bridge send them to `by`."""
+        expected = self.phones[by].expect(caller=as_sent(client))
+        outside = await self.provider.call(WAITING_LINE, caller=as_sent(client))
+        await outside.until("ringing")
+        await redirect()
+        inside = await expected.within()
+        inside.ring()
+        await asyncio.sleep(ring)
+        await inside.answer()
+        await outside.until("up")
+        truth = inbound_truth("redirected", client, WAITING_LINE, (by,), outside, inside)
+        conversation = _talking(replace(truth, recorded=False), outside, inside)
         await conversation.talk(talk)
         return await conversation.end("client")
 
@@ -192,9 +216,7 @@ class Company(Office):
         await conversation.inside.ended()
         second = await (await self.phone(taken_by)).call(parked["ParkingSpace"])
         await second.until("up")
-        truth = replace(
-            conversation.truth, scenario="parked", extensions=(by, taken_by), answered_by=taken_by, transfers=None
-        )
+        truth = replace(conversation.truth, scenario="parked", tried=(taken_by,), answered_by=taken_by, transfers=None)
         taken = conversation.passed_on(truth, second)
         await taken.talk(talk)
         return await taken.end("client")

@@ -29,6 +29,8 @@ class Truth:
     extensions: tuple[str, ...]
     line: str | None = None
     """None: not asked (calls out and inside)"""
+    tried: tuple[str, ...] = ()
+    """Extensions that took part but did not ring (refused at once, fetched a parked client): may be listed."""
     answered_by: str | None = None
     answered_first: str | None = None
     ended_by: str | None = None
@@ -49,7 +51,8 @@ class Truth:
             name: (getattr(self, name), record.get(name))
             for name in ("direction", "client_number", "status", "answered_by", "answered_first", "holds", "queue")
         }
-        expected["extensions"] = sorted(self.extensions), sorted(record.get("extensions") or ())
+        listed = [extension for extension in record.get("extensions") or () if extension not in self.tried]
+        expected["extensions"] = sorted(self.extensions), sorted(listed)
         expected["recorded"] = self.recorded, record.get("recording") is not None
         if self.line is not None:
             expected["line"] = self.line, record.get("line")
@@ -109,6 +112,7 @@ def lost_truth(
     *,
     status: str = "missed",
     ended_by: str | None = None,
+    tried: tuple[str, ...] = (),
 ) -> Truth:
     """The client called, and nobody talked with them."""
     return Truth(
@@ -117,6 +121,7 @@ def lost_truth(
         client_number=_e164(client),
         status=status,
         extensions=rang,
+        tried=tried,
         line=line,
         ended_by=ended_by,
         wait_seconds=(outside.ended_at or 0) - outside.began_at,
