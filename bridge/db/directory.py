@@ -8,7 +8,7 @@ from bridge.db.pool import Connection
 
 _ENTERPRISES = "select number, name, region, fallback from enterprises where active"
 _PBXS = """
-    select enterprise_number, name, extensions, click_to_call_contexts, endpoint, outgoing, dialplan
+    select enterprise_number, pbxs.name, extensions, click_to_call_contexts, endpoint, outgoing, dialplan
       from pbxs join enterprises on enterprises.number = pbxs.enterprise_number
      where enterprises.active
      order by enterprise_number, pbxs.id
