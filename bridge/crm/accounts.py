@@ -20,9 +20,12 @@ LOST = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that the server has said goodbye to, before the end of its stream
     asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.TransactionRollbackError,
 )
-"""The database is away for now: what was being done may be done again."""
+"""The database cannot for now (restarts, a full disk, two in each other's way): the same may be tried again."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

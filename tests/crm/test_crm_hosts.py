@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bridge.crm.retailcrm.hosts import Address, Hosts, Transport, is_public
 from bridge.errors import BadInput, CrmRefused, CrmUnavailable
@@ -170,6 +177,58 @@ async def test_the_connection_goes_to_the_address_that_was_judged(
     assert sent.url.host == "8.8.8.8"
     assert sent.headers["host"] == "june.retailcrm.ru"
     assert sent.extensions["sni_hostname"] == "june.retailcrm.ru"
+
+
+def certificate_for(name: str, folder: Path) -> Path:
+    """A self-signed certificate and its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(
+            subject, subject, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / f"{name}.pem"
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    return file
+
+
+@pytest.mark.parametrize(("holder", "believed"), [("june.crm.example.test", True), ("evil.example.test", False)])
+async def test_the_certificate_must_be_the_accounts_though_an_address_is_called(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, holder: str, believed: bool
+) -> None:
+    # given a server on an address of DNS, with a certificate we would trust if it is for the right name
+    file = certificate_for(holder, tmp_path)
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(file)
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving)
+    names(monkeypatch, ["127.0.0.1"])
+    port = server.sockets[0].getsockname()[1]
+    address = hosts.judge(f"https://june.crm.example.test:{port}")
+    inner = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=str(file)))
+    async with httpx.AsyncClient(transport=Transport(hosts, address, inner), base_url=address.url) as client:
+        if believed:
+            assert (await client.get("/")).status_code == 200
+            assert f"Host: june.crm.example.test:{port}".encode() in heard[0]
+        else:
+            with pytest.raises(httpx.ConnectError, match="Hostname mismatch"):
+                await client.get("/")
+            assert heard == []
+    server.close()
+    await server.wait_closed()
 
 
 async def test_a_client_of_one_account_calls_no_other(hosts: Hosts) -> None:

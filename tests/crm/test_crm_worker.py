@@ -412,6 +412,22 @@ async def test_stopping_lets_what_is_under_way_finish_and_begins_nothing_new(jun
     assert await june.states() == [("hangup", "delivered"), ("record", "pending")]
 
 
+async def test_a_database_that_restarts_meanwhile_costs_no_second_attempt(june: Office, start: Start) -> None:
+    crm = Crm()
+    crm.gate.clear()
+    await june.owe("0367", a_call(), RECORD)
+    start(crm)
+    await june.until(lambda rows: rows[0]["state"] == "sending")
+    await june.pool.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    crm.gate.set()
+    await june.until_over()
+    assert len(crm.sent) == 1
+    assert await june.states() == [("record", "delivered")]
+
+
 async def test_an_attempt_that_vanished_is_made_again_and_counted(june: Office, start: Start) -> None:
     # given a delivery that a worker began and never finished: its process was killed
     await june.owe("0367", a_call(), RECORD)
