@@ -163,13 +163,17 @@ class Mailbox:
                 pause = min(pause * 2, RETRY_MOST)
                 works = merged(works, self._take())
                 self._held = sum(len(work.changes) for work in works)
-            except Unwritable as problem:
+            except Fenced:
+                raise
+            except Exception as problem:  # refused content, or a defect of ours: it must not hold up the others
                 if len(works) > 1:
                     for work in works:
                         await self._write([work])
-                else:
-                    self.unwritable += 1
-                    log.error("call_unwritable", pbx=self.name, call_id=works[0].call.call_id, problem=str(problem))
+                    return
+                self.unwritable += 1
+                defect = None if isinstance(problem, Unwritable) else problem
+                call_id = works[0].call.call_id
+                log.error("call_unwritable", pbx=self.name, call_id=call_id, problem=str(problem), exc_info=defect)
                 return
 
 
