@@ -32,8 +32,8 @@ Outcome = Literal[
 ]
 
 _PHONE = re.compile(r"\+?[0-9]{3,15}")
-# What people and CRMs put between digits: spaces of all kinds, brackets, hyphens and dashes, dots, slashes
-_BETWEEN = re.compile(r"[\s().\-\u2010-\u2015/]+")
+# What people and CRMs put between digits: spaces (not line breaks), brackets, hyphens and dashes, dots, slashes
+_BETWEEN = re.compile(r"[ \u00a0\u2007\u2009\u202f().\-\u2010-\u2015/]+")
 
 
 class PbxDialing(msgspec.Struct, frozen=True, kw_only=True):
