@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from bridge.db.pool import connect
+from bridge.db.pool import LOST, connect
 from bridge.errors import DatabaseProblem
 
 log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ class Bus:
             pause = RETRY_FIRST
             try:
                 await self._listen(connection)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            except LOST as problem:
                 log.warning("bus_connection_lost", problem=str(problem) or type(problem).__name__)
             finally:
                 self.connected.clear()

@@ -171,5 +171,14 @@ def without_password(url: str) -> str:
         return "the address given"
 
 
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection the server has said goodbye to, before the end of its stream
+)
+"""What a read or a write raises when the database is away, or refuses: the same may be tried again later."""
+
 _SETTINGS = {"application_name": "asterisk-bridge", "timezone": "UTC"}
-_PROBLEMS = (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_PROBLEMS = (*LOST, ValueError)

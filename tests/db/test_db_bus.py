@@ -94,6 +94,7 @@ async def wire(database_url: str, unused_port: int) -> AsyncIterator[Wire]:
         for task in wire.tasks:
             task.cancel()
         await asyncio.gather(*wire.tasks, return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in wire.writers), return_exceptions=True)
 
 
 class Wire:
@@ -101,10 +102,12 @@ class Wire:
         self.url = ""
         self.dead = False
         self.tasks: list[asyncio.Task[None]] = []
+        self.writers: list[asyncio.StreamWriter] = []
         self._socket = socket
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_unix_connection(self._socket)
+        self.writers += (writer, there_writer)
         for source, target in ((reader, there_writer), (there_reader, writer)):
             self.tasks.append(asyncio.create_task(self._pass(source, target)))
 
