@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from crm_office import QUICK, Office, Running
 from prometheus_client import CollectorRegistry
+from scripted_crm import Switch
 
 from bridge.crm.metrics import DeliveryMetrics
 from bridge.crm.retailcrm.hosts import Hosts
@@ -45,3 +46,10 @@ async def start(office: Office) -> AsyncIterator[Callable[..., Running]]:
     yield begin
     for each in running:
         await each.stop()
+
+
+@pytest.fixture
+async def june(office: Office) -> Office:
+    await office.enterprise("0367")
+    office.configurations.configs["0367", "retailcrm"] = Switch()
+    return office
