@@ -35,6 +35,7 @@ class Bus:
     def __init__(self, url: str, *, ping_seconds: float = PING_SECONDS, ping_timeout: float = PING_TIMEOUT) -> None:
         self.heard: Counter[str] = Counter()
         self.connects = 0
+        self.failures = 0
         self.connected = asyncio.Event()
         self._url = url
         self._ping_seconds = ping_seconds
@@ -55,7 +56,12 @@ class Bus:
 
     def figures(self) -> dict[str, Any]:
         """For /stats."""
-        return {"connected": self.connected.is_set(), "connects": self.connects, "heard": dict(self.heard)}
+        return {
+            "connected": self.connected.is_set(),
+            "connects": self.connects,
+            "failures": self.failures,
+            "heard": dict(self.heard),
+        }
 
     async def run(self) -> None:
         """Listen, for ever."""
@@ -64,6 +70,7 @@ class Bus:
             try:
                 connection = await connect(self._url)
             except DatabaseProblem as problem:
+                self.failures += 1
                 log.warning("bus_not_connected", problem=problem.message)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, RETRY_MOST)

@@ -80,71 +80,78 @@ async def test_one_subscriber_that_fails_does_not_deafen_the_others(pool: Pool, 
         await until(lambda: heard == ["x"])
 
 
-@pytest.fixture
-async def wire(database_url: str, unused_port: int) -> AsyncIterator[Wire]:
-    """A wire to the server that can be cut without either end being told."""
-    options = parse_qs(urlsplit(database_url).query)
-    wire = Wire(str(Path(options["host"][0], f".s.PGSQL.{options['port'][0]}")))
-    server = await asyncio.start_server(wire.carry, "127.0.0.1", unused_port)
-    wire.url = f"postgresql://bridge@127.0.0.1:{unused_port}{urlsplit(database_url).path}?sslmode=disable"
-    try:
-        yield wire
-    finally:
-        server.close()
-        for task in wire.tasks:
-            task.cancel()
-        await asyncio.gather(*wire.tasks, return_exceptions=True)
-        await asyncio.gather(*(writer.wait_closed() for writer in wire.writers), return_exceptions=True)
-
-
 class Wire:
-    def __init__(self, socket: str) -> None:
-        self.url = ""
-        self.dead = False
-        self.tasks: list[asyncio.Task[None]] = []
-        self.writers: list[asyncio.StreamWriter] = []
-        self._socket = socket
+    """A way to the server that can be cut without either end being told."""
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, database_url: str, port: int) -> None:
+        options = parse_qs(urlsplit(database_url).query)
+        self.url = f"postgresql://bridge@127.0.0.1:{port}{urlsplit(database_url).path}?sslmode=disable"
+        self._port = port
+        self._socket = str(Path(options["host"][0], f".s.PGSQL.{options['port'][0]}"))
+        self._server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
+        self._cut: set[asyncio.StreamWriter] = set()
+
+    async def lay(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+
+    def cut(self) -> None:
+        """Nothing more passes on what is connected now; both ends stay open."""
+        self._cut.update(self._writers)
+
+    async def remove(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_unix_connection(self._socket)
-        self.writers += (writer, there_writer)
+        self._writers += (writer, there_writer)
         for source, target in ((reader, there_writer), (there_reader, writer)):
-            self.tasks.append(asyncio.create_task(self._pass(source, target)))
+            self._tasks.append(asyncio.create_task(self._pass(source, target)))
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        mine_is_dead = False
         try:
             while data := await source.read(65536):
-                mine_is_dead = mine_is_dead or self.dead
-                if not mine_is_dead:
+                if target not in self._cut:
                     target.write(data)
                     await target.drain()
         finally:
             target.close()
 
 
+@pytest.fixture
+async def wire(database_url: str, unused_port: int) -> AsyncIterator[Wire]:
+    wire = Wire(database_url, unused_port)
+    try:
+        yield wire
+    finally:
+        await wire.remove()
+
+
 async def test_a_connection_that_died_half_open_is_found_by_the_ping(pool: Pool, wire: Wire) -> None:
+    await wire.lay()
     bus = Bus(wire.url, ping_seconds=0.05, ping_timeout=0.2)
     heard: list[str] = []
     bus.subscribe("news", heard.append)
     async with listening(bus):
-        wire.dead = True
-        await until(lambda: not bus.connected.is_set())
-        wire.dead = False
+        wire.cut()
         await until(lambda: bus.connects == 2)
         await pool.execute("select pg_notify('news', 'after')")
         await until(lambda: heard == ["after"])
 
 
 async def test_a_server_that_is_not_there_yet_is_waited_for(wire: Wire) -> None:
-    bus = Bus(wire.url, ping_seconds=0.05, ping_timeout=0.2)
-    wire.dead = True
+    bus = Bus(wire.url)
     task = asyncio.create_task(bus.run())
-    await until(lambda: len(wire.tasks) > 0)
-    wire.dead = False
-    for carried in wire.tasks:
-        carried.cancel()
-    await until(bus.connected.is_set, 15)
+    await until(lambda: bus.failures >= 2)
+    await wire.lay()
+    await asyncio.wait_for(bus.connected.wait(), 10)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    assert bus.failures < 20
