@@ -155,8 +155,8 @@ def _fill(root: Path, packages: Sequence[str], sources: Sequence[Source], status
     with tempfile.TemporaryDirectory(prefix="apt-", dir=root.parent) as folder:
         apt = _Apt(Path(folder), sources, status)
         progress.note(f"fetching {', '.join(packages)} ({sources[0].suite})")
-        apt.run(["update"], progress)
-        apt.run(["install", "--yes", "--download-only", *packages], progress)
+        apt.run(["update"], progress, "fetching the list of packages")
+        apt.run(["install", "--yes", "--download-only", *packages], progress, "fetching packages")
         archives = sorted(apt.archives.glob("*.deb"))
         unpack(archives, root, progress)
 
@@ -195,7 +195,7 @@ class _Apt:
         self._config = base / "apt.conf"
         self._config.write_text("\n".join(reach) + "\n" + "".join(f'{key} "{value}";\n' for key, value in own.items()))
 
-    def run(self, command: Sequence[str], progress: Progress) -> None:
+    def run(self, command: Sequence[str], progress: Progress, doing: str) -> None:
         reading, writing = os.pipe()
         with os.fdopen(reading, errors="replace") as status, tempfile.TemporaryFile("w+") as said:
             try:
@@ -217,7 +217,7 @@ class _Apt:
             for line in status:
                 done = re.match(r"dlstatus:\d+:([\d.]+):", line)
                 if done:
-                    progress.step(f"fetching, {float(done.group(1)):.0f} %")
+                    progress.step(f"{doing}, {float(done.group(1)):.0f} %")
             failed = process.wait() != 0
             said.seek(0)
             complaints = re.findall(r"^[EW]: .*$", said.read(), re.MULTILINE)

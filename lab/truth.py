@@ -8,8 +8,8 @@ from typing import Any
 
 from lab.phones import Incoming, Outgoing
 
-TOLERANCE = 1
-"""Seconds by which a record in whole seconds may differ from what the phones measured."""
+TOLERANCE = 1.25
+"""Seconds by which a record may differ from what the phones measured: its times are whole seconds of another clock."""
 
 Hop = tuple[str, str, str]
 """A transfer: its kind, who gave the client away, to whom."""

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -77,9 +78,16 @@ async def main():
         await asyncio.Event().wait()
 asyncio.run(main())
 """
-    starter = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
-    assert starter.stdout is not None
-    pid = int(await asyncio.wait_for(starter.stdout.readline(), 30))
+    with tempfile.TemporaryDirectory() as folder:  # what it cannot clear away itself
+        starter = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program), stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": folder}
+        )
+        assert starter.stdout is not None
+        pid = int(await asyncio.wait_for(starter.stdout.readline(), 30))
+        await _dies_with(starter, pid)
+
+
+async def _dies_with(starter: asyncio.subprocess.Process, pid: int) -> None:
     watched = os.pidfd_open(pid)
     gone = asyncio.Event()
     asyncio.get_running_loop().add_reader(watched, gone.set)
