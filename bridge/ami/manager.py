@@ -18,6 +18,7 @@ import asyncio
 import functools
 import hashlib
 import inspect
+import os
 import random
 import re
 import ssl
@@ -231,7 +232,7 @@ class Manager(panoramisk.manager.Manager):  # type: ignore[misc]
         except ssl.SSLError as error:
             raise Ended("down", f"{where} does not speak TLS: {error.reason}.") from error
         except (OSError, ValueError) as error:  # ValueError: a host name that is none
-            raise Ended("down", f"{where} cannot be reached: {error}.") from error
+            raise Ended("down", f"{where} cannot be reached: {_plain(error)}.") from error
         return connection
 
     async def _greet(self, connection: Connection) -> None:
@@ -422,3 +423,9 @@ class Manager(panoramisk.manager.Manager):  # type: ignore[misc]
 def default_tls() -> ssl.SSLContext:
     """Trusts the system's authorities, or those of the file that SSL_CERT_FILE names."""
     return ssl.create_default_context()
+
+
+def _plain(error: OSError | ValueError) -> str:
+    """asyncio's own text for a refused connection is `Connect call failed (…)`."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number is not None and number > 0 else getattr(error, "strerror", None) or str(error)
