@@ -165,7 +165,7 @@ class Clicks:
         """Whether the request was a new one and went out. Raises as `start`."""
         began = time.perf_counter()
         channel_id = f"bridge-{secrets.token_hex(10)}"
-        link = await self._pbxs.link(enterprise_number, click.pbx)  # a PBX that is away needs no claim
+        link = self._pbxs.manager_for(enterprise_number, click.pbx)
         if not await self._claim(enterprise_number, click, source, channel_id):
             log.info("click_repeated", enterprise=enterprise_number, extension=click.extension, source=source)
             return False

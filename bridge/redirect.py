@@ -27,7 +27,7 @@ from bridge.calls.extensions import belongs
 from bridge.calls.numbers import SHORTEST, e164
 from bridge.db import routes
 from bridge.directory import Directory, Enterprise
-from bridge.errors import ActionFailed, BadInput, CallNotFound, Conflict, PbxUnavailable
+from bridge.errors import ActionFailed, BadInput, BridgeError, CallNotFound, Conflict, NotFound, PbxUnavailable
 from bridge.lookups import Lookups
 from bridge.routing import Answer, Finding, Question, decide
 from bridge.routing.model import LineSetting
@@ -48,10 +48,10 @@ class Pbx(Protocol):
 
 
 class Pbxs(Protocol):
-    """The links of every enterprise's PBXs."""
+    """The links to every enterprise's PBXs, whichever instance watches them."""
 
-    async def link(self, enterprise_number: str, pbx_name: str) -> Pbx:
-        """Raises PbxUnavailable."""
+    def manager_for(self, enterprise_number: str, name: str | None = None) -> Pbx:
+        """Raises NotFound for a PBX that is not there (yet)."""
 
 
 class RoutingMetrics:
@@ -180,12 +180,12 @@ class Redirects:
             )
         if not belongs(extension, [pbx.extensions for pbx in enterprise.pbxs]):
             raise BadInput(f"extension: {extension[:32]!r} is not one of this enterprise", field="extension")
-        problem: PbxUnavailable | None = None
+        problem: BridgeError | None = None
         for pbx in enterprise.pbxs:
             try:
-                link = await self._pbxs.link(enterprise_number, pbx.name)
+                link = self._pbxs.manager_for(enterprise_number, pbx.name)
                 channels = await link.send({"Action": "CoreShowChannels"}, timeout=2.0)
-            except PbxUnavailable as gone:
+            except (PbxUnavailable, NotFound) as gone:
                 problem = gone
                 continue
             channel = next((each for each in channels.events if each.get("Uniqueid") == call_unique_id), None)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from bridge.db.pool import Pool
 from bridge.directory import Directory
-from bridge.errors import BridgeError, PbxUnavailable
+from bridge.errors import BridgeError
 from bridge.originate import ClickMetrics, Clicks
 
 
@@ -21,11 +21,8 @@ class ScriptedPbx:
         self.sent: list[Mapping[str, Any]] = []
         self.problem: BridgeError | None = None
         self.hold: asyncio.Event | None = None
-        self.away = False
 
-    async def link(self, enterprise_number: str, pbx_name: str) -> ScriptedPbx:
-        if self.away:
-            raise PbxUnavailable(f"PBX {pbx_name!r} is not connected")
+    def manager_for(self, enterprise_number: str, name: str | None = None) -> ScriptedPbx:
         return self
 
     async def send(self, action: Mapping[str, Any], *, timeout: float | None = None) -> None:

@@ -126,17 +126,6 @@ async def test_what_may_have_rung_is_not_rung_twice(pool: Pool, problem: BridgeE
     assert len(pbx.sent) == 1
 
 
-async def test_a_pbx_that_is_away_is_said_at_once(pool: Pool) -> None:
-    pbx = ScriptedPbx()
-    pbx.away = True
-    ours, _ = clicks(await furnish(pool), pbx, pool)
-    with pytest.raises(PbxUnavailable) as refused:
-        await click(ours)
-
-    assert refused.value.status == 503
-    assert await outcomes(pool) == []
-
-
 async def test_whoever_clicked_is_answered_in_time_and_the_call_is_made_all_the_same(pool: Pool) -> None:
     pbx = ScriptedPbx()
     pbx.hold = asyncio.Event()

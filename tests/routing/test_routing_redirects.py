@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,7 +13,7 @@ from two_enterprises import furnish
 
 from bridge.db import routes
 from bridge.db.pool import Pool
-from bridge.errors import PbxUnavailable
+from bridge.errors import NotFound
 from bridge.redirect import Redirects, RoutingMetrics
 from bridge.routing import Answer
 
@@ -20,14 +21,14 @@ LINE, NAME_LINE, OFF_LINE = "74951000004", "84951000005", "74951000006"
 
 
 class NoPbx:
-    async def link(self, enterprise_number: str, pbx_name: str) -> object:
-        raise PbxUnavailable()
+    def manager_for(self, enterprise_number: str, name: str | None = None) -> Any:
+        raise NotFound()
 
 
 async def redirects(pool: Pool, crm: ScriptedCrm, house: House | None = None) -> Redirects:
     directory = await furnish(pool)
     registry = CollectorRegistry()
-    return Redirects(directory, look_ups(crm, house or House()), NoPbx(), pool, RoutingMetrics(registry))  # type: ignore[arg-type]
+    return Redirects(directory, look_ups(crm, house or House()), NoPbx(), pool, RoutingMetrics(registry))
 
 
 async def test_a_known_caller_goes_to_the_responsible_managers_phone(pool: Pool) -> None:
