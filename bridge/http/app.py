@@ -26,9 +26,6 @@ from bridge.http.operation import ANYONE, Operation, Path, Visit
 from bridge.http.routes import ALIASES, API, PAGES, specific_first
 from bridge.http.services import Services
 
-LARGEST_BODY = 1024 * 1024
-"""Bytes. The largest legitimate body is a list of ten thousand ids."""
-
 
 def create_app(services: Services, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """The application. `routes` are those that other parts of the house bring (a CRM's callbacks); ours win.
@@ -78,7 +75,6 @@ def create_app(services: Services, routes: Sequence[BaseRoute] = ()) -> Starlett
         middleware=middleware,
         exception_handlers=HANDLERS,
         lifespan=lifespan,
-        max_body_size=LARGEST_BODY,
     )
     app.state.services = services
     app.state.desk = desk

@@ -6,13 +6,17 @@ import time
 from typing import Any
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bridge.errors import TooLarge
 from bridge.http.envelope import failure
 from bridge.http.metrics import HttpMetrics
 
 log = structlog.get_logger(__name__)
+
+LARGEST_BODY = 1024 * 1024
+"""Bytes. The largest legitimate body is a list of ten thousand ids."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -55,7 +59,7 @@ class Edge:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_guarded)
+            await self.app(scope, _limited(scope, receive), send_guarded)
         except Exception:
             log.exception("request_crashed", method=scope["method"], path=scope["path"])
             if status:
@@ -63,6 +67,26 @@ class Edge:
             await failure(500, "INTERNAL_ERROR", "Something went wrong inside the bridge")(scope, receive, send_guarded)
         finally:
             self.metrics.count(scope["method"], _template(scope), status, time.perf_counter() - began)
+
+
+def _limited(scope: Scope, receive: Receive) -> Receive:
+    """`receive` that raises TooLarge to whoever reads more of a body than is allowed, before more than that is held.
+
+    Starlette has a middleware for this, which answers in plain text."""
+    declared = Headers(scope=scope).get("content-length", "")
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        if declared.isdigit() and int(declared) > LARGEST_BODY:
+            raise TooLarge(found=int(declared), allowed=LARGEST_BODY)
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > LARGEST_BODY:
+            raise TooLarge(allowed=LARGEST_BODY)
+        return message
+
+    return receive_limited
 
 
 def _template(scope: Scope) -> str:

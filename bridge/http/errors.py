@@ -34,9 +34,9 @@ DATABASE_GONE = (
     asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
-    ConnectionError,
+    OSError,
 )
-"""What asyncpg raises when the database, not the statement, is the trouble."""
+"""What asyncpg raises when the database, not the statement, is the trouble. Handlers do no other I/O of their own."""
 
 
 async def answer_bridge_error(request: Request, error: Exception) -> Response:

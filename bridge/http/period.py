@@ -26,7 +26,8 @@ def moment(name: str, text: str | None, zone: ZoneInfo, *, end: bool = False) ->
             value = value.replace(tzinfo=zone)
         if end:
             value += _width(text, value)
-        value.timestamp()
+        if not 1970 <= value.year <= 9000:
+            raise ValueError(value.year)
     except (ValueError, OverflowError):
         raise BadInput(
             f"{name}: {text!r} is not a date or a time",

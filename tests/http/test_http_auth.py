@@ -122,10 +122,9 @@ async def test_guessing_is_stopped_with_a_time_to_wait(services: Services, offic
 
 def test_one_address_cannot_try_many_accounts_but_may_sign_in_as_often_as_it_likes() -> None:
     limits = LoginLimits(clock=lambda: 0.0)
-    for turn in range(100):
+    for _ in range(100):
         limits.begin("anna@example.com", "192.0.2.1")
         limits.succeeded("anna@example.com", "192.0.2.1")
-        assert turn >= 0
 
     for account in range(30):
         limits.begin(f"{account}@example.com", "2001:db8::1")
