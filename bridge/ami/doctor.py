@@ -36,7 +36,6 @@ TOO_MUCH = {
     "GetConfig": ("config or system", "read every secret in Asterisk's configuration"),
     "ModuleLoad": ("system", "run programs on the PBX"),
 }
-_PATIENCE = 20.0
 _WRITE_TIMEOUT = (
     "Set writetimeout = 5000 in manager.conf, or a reader busy for 100 ms is cut off in the middle of an event."
 )
@@ -98,7 +97,7 @@ class _Visit:
             return None
 
     async def _version_and_clock(self) -> None:
-        await self.manager.send({"Action": "Ping"}, timeout=_PATIENCE)  # waits for the link
+        await self.manager.settled()
         asked = time.time()
         pong = await self.manager.send({"Action": "Ping"})
         took = time.time() - asked

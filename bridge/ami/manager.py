@@ -398,12 +398,15 @@ class Manager(panoramisk.manager.Manager):  # type: ignore[misc]
             raise ActionFailed(f"{built['Action']}: {reply.message}", action=built["Action"], reason=reply.message)
         return reply
 
+    async def settled(self) -> None:
+        """Return once the first attempt to connect has come to something: it is up, or there is a problem."""
+        while self.state == "connecting":
+            await self._moved.wait()
+
     async def _settle(self, limit: float) -> None:
-        """Wait until the first attempt to connect has come to something."""
         try:
             async with asyncio.timeout(limit):
-                while self.state == "connecting":
-                    await self._moved.wait()
+                await self.settled()
         except TimeoutError:
             return
 
