@@ -19,8 +19,9 @@ What the handlers must get right:
   every change of a bridge this is computed anew and compared: a phone newly reached has answered.
 * **Who rang**: phones that were dialled and rang, gave early media, or answered. One that refused at once did not.
 * **Who hung up**: the phones and lines that asked to (HangupRequest), in order.
-* **The end**: when the last channel of the conversation is gone. A Cdr or CEL may follow; finished conversations are
-  kept a while for them.
+* **The end**: when the client's line is gone; without a client, or before one was reached, when the last channel is.
+  Channels may outlive the call (a phone that transferred, colleagues who talk on), and a Cdr or CEL may follow them;
+  conversations are kept until then and a while longer.
 
 A channel that was never seen is taken in at its first event, as it is then. One that disappears while nobody listens is
 closed by the next snapshot; if it was the client's, the call is `incomplete`, and nothing of its end is invented.
@@ -96,21 +97,22 @@ class Exchange:
 
     def live(self) -> list[Call]:
         """The calls that go on, in the order in which they began."""
-        return [c.told for _, c in sorted(self._board.groups.live.items()) if c.told is not None]
+        told = (conversation.told for _, conversation in sorted(self._board.groups.live.items()))
+        return [call for call in told if call is not None and call.status == "active"]
 
     def use(self, rules: Rules) -> None:
         """Judge channels by other rules from now on; calls keep what was judged before."""
         self._board.parties = Parties(rules)
 
     def touched(self) -> list[Call]:
-        """The calls whose state changed since this was last asked, as they are now: whoever stores states stores these."""
+        """The calls whose state changed since this was last asked, as they are now, for whoever stores states."""
         touched, self._touched = self._touched, {}
         return list(touched.values())
 
     # --- state that survives a restart ------------------------------------------------------------------------------
 
     def dump(self, call_id: str) -> bytes | None:
-        """The state of a live call; None when it is over, or never was."""
+        """The state of a call that still has channels; None when it has none, or never was."""
         conversation = self._board.groups.live.get(self._keys.get(call_id, 0))
         return None if conversation is None else _encoder.encode(conversation)
 
@@ -129,7 +131,7 @@ class Exchange:
         for key in sorted(board.touched):
             conversation = board.touched[key]
             live = key in board.groups.live
-            call = outcome.call_of(conversation, board.parties, board.zone) if live or conversation.over else None
+            call = outcome.call_of(conversation, board.parties, board.zone) if live or conversation.gone else None
             if call is not None and (live or key == self._keys.get(call.call_id)):
                 changes += changes_between(conversation.told, call, conversation.absorbed, at)
                 for absorbed in conversation.absorbed:
@@ -138,7 +140,7 @@ class Exchange:
                 conversation.told = call
                 self._keys[call.call_id] = key
                 self._touched[call.call_id] = call
-            if live and conversation.over:
+            if live and conversation.gone:
                 forgotten = board.groups.finish(conversation)
                 if forgotten is not None and forgotten.told is not None:
                     self._keys.pop(forgotten.told.call_id, None)

@@ -17,6 +17,9 @@ def blind(board: Switchboard, event: BlindTransfer, at: float | None) -> None:
         return
     if giver.uniqueid not in conversation.gave_away:
         conversation.gave_away.append(giver.uniqueid)
+    client = board.see(event.transferee, at) if event.transferee is not None else None
+    if client is not None and client.parked:
+        return
     _transferred(board, conversation, "blind", giver, _named(board, event.exten), giver.uniqueid, at)
 
 
@@ -34,13 +37,15 @@ def attended(board: Switchboard, event: AttendedTransfer, at: float | None) -> N
     conversation = groups.of(first.uniqueid)
     if conversation is None or first.side == "trunk":
         return
-    to = (_party(target) if target else None) or _named(board, second.exten)
+    to = (_party(board, target) if target else None) or _named(board, second.exten)
     _transferred(board, conversation, "attended", first, to, f"{first.uniqueid} {second.uniqueid}", at)
     board.reconnect(conversation, at)
     others = groups.of(second.uniqueid)
     if others is not None and others is not conversation and transferee is not None:
         # two clients who both called in, given to each other: each call was transferred
-        _transferred(board, others, "attended", second, _party(transferee), f"{second.uniqueid} {first.uniqueid}", at)
+        _transferred(
+            board, others, "attended", second, _party(board, transferee), f"{second.uniqueid} {first.uniqueid}", at
+        )
 
 
 def _transferred(
@@ -63,8 +68,8 @@ def _named(board: Switchboard, exten: str) -> str | None:
     return exten if board.parties.is_extension(exten) else board.parties.outside(exten) or exten or None
 
 
-def _party(channel: Channel) -> str | None:
-    return channel.extension if channel.side == "extension" else channel.presented or channel.number or None
+def _party(board: Switchboard, channel: Channel) -> str | None:
+    return channel.extension if channel.side == "extension" else _named(board, channel.presented or channel.number)
 
 
 @handles(Pickup)
@@ -77,11 +82,12 @@ def picked_up(board: Switchboard, event: Pickup, at: float | None) -> None:
 
 @handles(Parked)
 def parked(board: Switchboard, event: Parked, at: float | None) -> None:
-    """Parking is no transfer: a phone parks by transferring to the car park's number, which nobody answers."""
+    """Parking is no transfer: a phone parks by transferring to the car park's number. Either event may come first."""
     parkee = board.see(event.parkee, at)
     conversation = board.groups.of(event.parkee.uniqueid)
-    if parkee is None or conversation is None:
+    if parkee is None or conversation is None or parkee.parked:
         return
+    parkee.parked = True
     if conversation.transfers and conversation.transfers[-1].kind == "blind":
         conversation.transfers.pop()
     board.touch(conversation)
@@ -91,6 +97,8 @@ def parked(board: Switchboard, event: Parked, at: float | None) -> None:
 def unparked(board: Switchboard, event: Unparked, at: float | None) -> None:
     parkee = board.see(event.parkee, at)
     retriever = board.see(event.retriever, at) if event.retriever is not None else None
+    if parkee is not None:
+        parkee.parked = False
     if parkee is not None and retriever is not None:
         board.groups.connect(parkee, retriever)
         board.reconnect(board.groups.of(parkee.uniqueid), at)

@@ -33,7 +33,8 @@ def call_of(conversation: Conversation, parties: Parties, zone: int | None) -> C
     ended_at = None
     if over and status != "incomplete":
         ended_at = clock.ended(client if client is not None and client.up else subject)
-    last = _last(talks)
+    phones = [talk for talk in talks if talk.extension is not None]
+    last = _last(phones)
     return Call(
         call_id=conversation.told.call_id if conversation.told else (client or initiator).first_linkedid,
         direction=direction,
@@ -43,13 +44,13 @@ def call_of(conversation: Conversation, parties: Parties, zone: int | None) -> C
         status=status,
         extensions=_extensions(conversation, direction),
         answered_by=last.extension if last else None,
-        answered_first=talks[0].extension if talks else None,
+        answered_first=phones[0].extension if phones else None,
         started_at=started_at,
         answered_at=answered_at,
         ended_at=ended_at,
         wait_seconds=_between(started_at, answered_at if answered else ended_at),
         talk_seconds=_between(answered_at, ended_at) if answered else (0 if over and status != "incomplete" else None),
-        ended_by=_ended_by(conversation, direction, client, last) if over and status != "incomplete" else None,
+        ended_by=_ended_by(conversation, direction, client, bool(talks)) if over and status != "incomplete" else None,
         transfers=list(conversation.transfers),
         holds=conversation.holds,
         on_hold=not over and _on_hold(conversation, talks),
@@ -214,19 +215,17 @@ def _on_hold(conversation: Conversation, talks: list[Talk]) -> bool:
     return any(channel.holding for channel in conversation.channels.values() if channel.uniqueid in talking)
 
 
-def _ended_by(
-    conversation: Conversation, direction: Direction, client: Channel | None, last: Talk | None
-) -> EndedBy | None:
+def _ended_by(conversation: Conversation, direction: Direction, client: Channel | None, talked: bool) -> EndedBy | None:
     """Who hung up, of those who talked at the end; of an unanswered call, whether its caller gave up."""
     if not conversation.full:
         return None
     sides: dict[str, EndedBy] = {}
     caller = conversation.initiator()
-    if last is not None:
+    if talked:
         partners = {uniqueid for uniqueid in conversation.partners if uniqueid not in conversation.gave_away}
         sides |= dict.fromkeys(partners, "extension")
-    if caller is not None and (last is None or client is None):
+    if caller is not None and (not talked or client is None):
         sides[caller.uniqueid] = "extension"
-    if client is not None and (last is not None or direction == "inbound"):
+    if client is not None and (talked or direction == "inbound"):
         sides[client.uniqueid] = "client"
     return next((sides[uniqueid] for uniqueid in conversation.asked if uniqueid in sides), "system")

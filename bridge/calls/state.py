@@ -43,6 +43,7 @@ class Channel(msgspec.Struct, kw_only=True):
 
     bridge: str | None = None
     conference: bool = False
+    parked: bool = False
     twin: str | None = None
     holding: bool = False
 
@@ -67,6 +68,7 @@ class Channel(msgspec.Struct, kw_only=True):
 class Talk(msgspec.Struct, kw_only=True):
     """An extension connected with the client (in a call without one: with the caller).
 
+    `extension` is None for an outside party that answers in its place: a mobile phone, the target of a transfer.
     `enters` are the keys under which CEL tells when each of the two entered a bridge.
     """
 
@@ -120,8 +122,19 @@ class Conversation(msgspec.Struct, kw_only=True):
     told: Call | None = None
 
     @property
-    def over(self) -> bool:
+    def gone(self) -> bool:
+        """No channel of it is left."""
         return all(channel.ended for channel in self.channels.values())
+
+    @property
+    def over(self) -> bool:
+        """It has ended for its client; channels may outlive that: a phone that transferred, colleagues who talk on."""
+        inbound = self.inbound()
+        if inbound is not None:
+            return inbound.ended
+        client = self.client()
+        reached = client is not None and client.ended and any(talk.with_client for talk in self.talks)
+        return reached or self.gone
 
     def main(self) -> list[Channel]:
         """Phones and lines of the call itself, without those of a consultation, in the order they appeared."""

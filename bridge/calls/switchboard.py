@@ -117,7 +117,7 @@ class Switchboard:
     def ring(self, channel: Channel) -> None:
         """A dialled phone rings, or answers without ringing."""
         conversation = self.groups.of(channel.uniqueid)
-        if conversation is None or channel.side != "extension" or channel.extension is None:
+        if conversation is None or channel.side != "extension" or channel.extension is None or conversation.over:
             return
         if channel.extension not in conversation.rang:
             conversation.rang.append(channel.extension)
@@ -137,7 +137,7 @@ class Switchboard:
         reached = [] if subject.ended else self.groups.reach(subject)
         if client is None and subject.conference:
             reached = []  # who meets in a conference has not answered a call
-        phones = {channel.uniqueid: channel for channel in reached if channel.side == "extension"}
+        phones = {c.uniqueid: c for c in reached if c.side == "extension" or (c.dialled and c is not client)}
         if reached:
             conversation.partners = [channel.uniqueid for channel in reached]
         conversation.sequence += 1
