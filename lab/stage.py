@@ -150,6 +150,6 @@ async def connected(service: Service, within: float = 20.0) -> None:
     async with asyncio.timeout(within), httpx.AsyncClient() as client:
         while True:
             health = (await client.get(f"{service.url}/health")).json()
-            if health.get("status") == "ok" and health.get("pbxs", {}).get("up", 0) >= 1:
+            if health.get("pbxs") and all(pbx["state"] == "up" for pbx in health["pbxs"]):
                 return
             await asyncio.sleep(0.05)  # polled, as a monitoring system would

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from types import FrameType
+from collections.abc import Iterator
 
 import uvicorn
 from starlette.applications import Starlette
@@ -38,9 +39,10 @@ class Server(uvicorn.Server):
         self._app.state.desk.hub.close()
         self.should_exit = True
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.stop()
-        super().handle_exit(sig, frame)
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the service's: it has more to end than this."""
+        yield
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,359 @@
+"""The composition root: the only module that knows all the others. Makes the parts, joins them, runs them, ends them.
+
+The parts that a process has depend on its roles:
+
+pbx      links to PBXs whose lease it holds, FastAGI
+worker   deliveries to CRMs
+http     the API, the pages, the callbacks
+
+They start from the bottom up (database, what is known of enterprises, then whoever works with it) and end from the top
+down: no new requests, then no new events, then what is known is written, then the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+
+from bridge.agi.questions import RouteQuestion
+from bridge.agi.server import AgiServer
+from bridge.ami.pbx import PbxRow
+from bridge.ami.supervisor import Supervisor
+from bridge.calls.model import Rules
+from bridge.crm.cache_figures import publish
+from bridge.crm.configurations import Configurations
+from bridge.crm.matrix import Matrix
+from bridge.crm.metrics import DeliveryMetrics
+from bridge.crm.outbox import Outbox
+from bridge.crm.port import Integration
+from bridge.crm.retailcrm import config as retailcrm_config
+from bridge.crm.retailcrm.hosts import Hosts
+from bridge.crm.retailcrm.integration import RetailcrmIntegration
+from bridge.crm.retailcrm.routes import RetailcrmRoutes
+from bridge.crm.worker import Worker
+from bridge.db import gaps, integrations
+from bridge.db.bus import Bus
+from bridge.db.leases import Leases
+from bridge.db.pool import LOST, Connection, Pool, open_pool
+from bridge.db.sealer import Sealer
+from bridge.db.server import DatabaseServer
+from bridge.directory import Directory
+from bridge.errors import BridgeError, SettingsError
+from bridge.http.app import create_app
+from bridge.http.auth.doors import bootstrap_admin
+from bridge.http.auth.principal import Principal
+from bridge.http.feed import BusFeed
+from bridge.http.server import Server, listen
+from bridge.http.services import HttpSettings, Services
+from bridge.ledger import CallLedger
+from bridge.legacy import LegacyScripts
+from bridge.lookups import Lookups
+from bridge.originate import ClickMetrics, Clicks
+from bridge.pbxs import PbxRows, PbxStates
+from bridge.redirect import Redirects, RoutingMetrics
+from bridge.secrets import Vault
+from bridge.settings import Role, Settings
+from bridge.settings.keys import secret_keys
+from bridge.watch import Watched
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings, roles: Sequence[Role]) -> None:
+    """Runs until SIGTERM or SIGINT. Raises BridgeError for what keeps it from starting, and when a part of it fails."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with contextlib.AsyncExitStack() as stack:
+        parts = Parts(stack)
+        await _open(settings, roles, parts)
+        log.info("serving", roles=list(roles), http=str(settings.http), agi=str(settings.agi))
+        stop = parts.run(stopping.wait(), "stop")
+        done, _ = await asyncio.wait(parts.tasks, return_when=asyncio.FIRST_COMPLETED)
+        if stop not in done:
+            failed = next(iter(done))
+            log.error("part_failed", part=failed.get_name(), exc_info=failed.exception())
+            raise BridgeError(f"{failed.get_name()} has failed, and the service cannot go on without it: see the log")
+        log.info("stopping")
+
+
+CONFIGURATIONS = {"retailcrm": retailcrm_config.decode}
+"""How each integration's part of `integrations_config` is read; BadInput says what is wrong with it."""
+
+
+class Parts:
+    """What runs. It ends in the reverse of the order in which it was begun."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.stack = stack
+
+    def run(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Begins it; at the end it is cancelled, and its own ending awaited."""
+        task = asyncio.create_task(work, name=name)
+        self.tasks.add(task)
+        self.stack.push_async_callback(_end, task)
+        return task
+
+    def at_end(self, ending: Callable[[], Awaitable[Any] | None]) -> None:
+        async def end() -> None:
+            if (unfinished := ending()) is not None:
+                await unfinished
+
+        self.stack.push_async_callback(end)
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def _open(settings: Settings, roles: Sequence[Role], parts: Parts) -> None:
+    server = DatabaseServer(settings.database_url, settings.data_dir)
+    url = await parts.stack.enter_async_context(server.running())
+    pool = await open_pool(url, largest=20)
+    parts.at_end(pool.close)
+    bus = Bus(url)
+    known = await _know(settings, pool, bus, parts)
+    parts.run(bus.run(), "bus")
+    parts.run(server.keep(bus), "database server")
+    commands = _Commands(known, url, parts, watch="pbx" in roles)
+    if "pbx" in roles:
+        await _answer_dialplans(known, commands, parts)
+    if "worker" in roles:
+        _deliver(known, parts)
+    if "http" in roles:
+        await _answer_http(known, commands, parts)
+
+
+# --- what every process knows ---------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class Known:
+    """Of the deployment: who is who, what is enabled, how to reach CRMs."""
+
+    settings: Settings
+    keys: tuple[str, ...]
+    pool: Pool
+    bus: Bus
+    vault: Vault
+    registry: CollectorRegistry
+    sealer: Sealer
+    directory: Directory
+    matrix: Matrix
+    configurations: Configurations
+    hosts: Hosts
+    crms: dict[str, Integration[Any]]
+    outbox: Outbox
+    lookups: Lookups
+
+
+async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known:
+    keys = secret_keys(settings)
+    vault = Vault(keys)
+    registry = CollectorRegistry()
+    if settings.admin_email and settings.admin_password:
+        await bootstrap_admin(pool, settings.admin_email, settings.admin_password)
+    sealer = Sealer(pool, bus, vault)
+    await sealer.seal_all()
+    directory = Directory(pool)
+    bus.subscribe("bridge_config", lambda _: directory.changed())
+    bus.on_connect(directory.changed)
+    await directory.refresh()
+    matrix, configurations = await _integrations(pool, bus, vault, registry)
+    hosts = Hosts(settings.crm_hosts)
+    retailcrm = RetailcrmIntegration(hosts)
+    crms: dict[str, Integration[Any]] = {retailcrm.kind: retailcrm}
+    lookups = Lookups(matrix, configurations, crms, registry)
+    parts.at_end(hosts.close)
+    for integration in crms.values():
+        parts.at_end(integration.close)
+    parts.at_end(lookups.close)
+    parts.run(sealer.run(), "sealer")
+    parts.run(directory.run(), "directory")
+    parts.run(matrix.run(), "matrix")
+    return Known(
+        settings=settings,
+        keys=keys,
+        pool=pool,
+        bus=bus,
+        vault=vault,
+        registry=registry,
+        sealer=sealer,
+        directory=directory,
+        matrix=matrix,
+        configurations=configurations,
+        hosts=hosts,
+        crms=crms,
+        outbox=Outbox(matrix.enabled, crms),
+        lookups=lookups,
+    )
+
+
+async def _integrations(
+    pool: Pool, bus: Bus, vault: Vault, registry: CollectorRegistry
+) -> tuple[Matrix, Configurations]:
+    """What enterprises have enabled, and how it is configured, kept true by NOTIFY."""
+    matrix = Matrix(integrations.IntegrationRows(pool), CONFIGURATIONS)
+
+    async def load(enterprise_number: str, integration_type: str) -> Any:
+        async with pool.acquire() as connection:
+            found = await integrations.configured(connection, enterprise_number, integration_type)
+        decode = CONFIGURATIONS.get(integration_type)
+        if found is None or decode is None:
+            return None
+        opened = vault.open_integration(integration_type, found.config, enterprise=enterprise_number)
+        return decode(opened, timezone=found.timezone, region=found.region)
+
+    configurations = Configurations(load)
+    # an integration's caches hear of a change before anybody asks them again: the matrix first
+    bus.subscribe("bridge_integrations", matrix.changed)
+    bus.subscribe("bridge_integrations", configurations.changed)
+    bus.subscribe("bridge_config", configurations.config_changed)
+    bus.on_connect(matrix.catch_up)
+    bus.on_connect(configurations.catch_up)
+    publish(registry, matrix.counted, configurations.counted)
+    await matrix.refresh()
+    return matrix, configurations
+
+
+# --- PBXs -----------------------------------------------------------------------------------------------------------
+
+
+class _Commands:
+    """Links to PBXs and what is done over them; with `watch`, also the event streams of those this instance owns."""
+
+    def __init__(self, known: Known, url: str, parts: Parts, *, watch: bool) -> None:
+        self._known = known
+        leases = Leases(url) if watch else None
+        attach = self._attach(leases) if leases is not None else None
+        self.supervisor = Supervisor(PbxRows(known.pool, known.vault), leases=leases, attach=attach)
+        instance = leases.instance if leases is not None else ""
+        self.states = PbxStates(self.supervisor, known.pool, instance)
+        self.clicks = Clicks(known.directory, self.supervisor, known.pool, ClickMetrics(known.registry))
+        self.redirects = Redirects(
+            known.directory, known.lookups, self.supervisor, known.pool, RoutingMetrics(known.registry)
+        )
+        if leases is not None:
+            parts.run(leases.run(), "leases")
+        parts.run(self.supervisor.run(), "supervisor")
+        known.bus.subscribe("bridge_config", lambda _: self.supervisor.refresh())
+        known.bus.on_connect(self.supervisor.refresh)
+        if watch:
+            parts.run(self.states.publish(), "pbx states")
+        parts.run(self.clicks.run(), "clicks")
+        parts.at_end(self.redirects.close)
+        parts.at_end(self.clicks.close)
+
+    def _attach(self, leases: Leases) -> Callable[[PbxRow, int], Awaitable[Watched]]:
+        known = self._known
+
+        async def attach(pbx: PbxRow, epoch: int) -> Watched:
+            async def owned(connection: Connection) -> bool:
+                return await leases.owns(connection, pbx.id, epoch)
+
+            async def keep_gap(began: float, ended: float | None, reason: str) -> None:
+                try:
+                    async with known.pool.acquire() as connection:
+                        await gaps.keep(connection, pbx.id, began, ended, reason)
+                except LOST as problem:
+                    log.warning("gap_not_kept", pbx=pbx.name, problem=repr(problem))
+
+            ledger = CallLedger(known.pool, known.outbox, pbx.enterprise_number, pbx.name, owned)
+            watched = Watched(pbx, ledger, keep_gap, self.clicks.originate_failed)
+            await watched.open()
+            return watched
+
+        return attach
+
+
+async def _answer_dialplans(known: Known, commands: _Commands, parts: Parts) -> None:
+    agi = AgiServer({"/route": RouteQuestion(commands.redirects, known.directory)})
+    parts.at_end(agi.stop)
+    address = known.settings.agi
+    try:
+        await agi.start(address.host, address.port)
+    except OSError as problem:
+        raise SettingsError(f"BRIDGE_AGI: {address} cannot be listened on: {problem.strerror}") from problem
+
+
+# --- CRMs -----------------------------------------------------------------------------------------------------------
+
+
+def _deliver(known: Known, parts: Parts) -> None:
+    worker = Worker(known.pool, list(known.crms.values()), known.configurations, DeliveryMetrics(known.registry))
+    known.bus.subscribe("bridge_deliveries", worker.wake)
+    known.bus.on_connect(worker.wake)
+    running = parts.run(worker.run(), "deliveries")
+
+    async def finish() -> None:
+        worker.stop()
+        await asyncio.wait({running}, timeout=known.crms["retailcrm"].timeout + 1)
+
+    parts.at_end(finish)
+
+
+# --- HTTP -----------------------------------------------------------------------------------------------------------
+
+
+async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
+    settings = known.settings
+    public_url = settings.public_url or f"http://{settings.http}"
+    scripts = LegacyScripts(known.pool, known.outbox, lambda number: _script_rules(known.directory, number))
+    parts.at_end(scripts.close)
+    services = Services(
+        settings=HttpSettings(secret_keys=known.keys, public_url=public_url, cors_origins=settings.cors_origins),
+        pool=known.pool,
+        pbxs=commands.states,
+        matrix=known.matrix,
+        scripts=scripts,
+        feed=BusFeed(known.bus),
+        registry=known.registry,
+        figures={
+            "matrix": known.matrix.figures,
+            "configurations": known.configurations.figures,
+            "lookups": known.lookups.figures,
+            "bus": known.bus.figures,
+            "sealer": known.sealer.figures,
+        },
+    )
+
+    async def reception(request: Request) -> Principal | None:
+        principal: Principal | None = await app.state.desk.doors.principal(request)
+        return principal
+
+    crm_routes = RetailcrmRoutes(known.directory, known.lookups, commands.clicks, commands.redirects, reception)
+    app = create_app(services, crm_routes.routes())
+    try:
+        listening = listen(settings.http.host, settings.http.port)
+    except OSError as problem:
+        raise SettingsError(f"BRIDGE_HTTP: {settings.http} cannot be listened on: {problem.strerror}") from problem
+    server = Server(app)
+    running = parts.run(server.serve([listening]), "http")
+
+    async def finish() -> None:
+        server.stop()
+        await asyncio.wait({running})
+
+    parts.at_end(finish)
+
+
+def _script_rules(directory: Directory, enterprise_number: str) -> Rules:
+    """How the numbers in an enterprise's script posts are read."""
+    enterprise = directory.enterprise(enterprise_number)
+    if enterprise is None:
+        return Rules()
+    patterns = [pbx.extensions for pbx in enterprise.pbxs]
+    return Rules(
+        region=enterprise.region, extensions="|".join(f"(?:{each})" for each in patterns) or Rules().extensions
+    )
