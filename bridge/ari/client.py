@@ -76,16 +76,18 @@ class Transport(HttpClient):  # type: ignore[misc]
             async with self._session.request(
                 method, target, data=data, headers=headers, allow_redirects=False
             ) as response:
-                body = await response.content.read(MAX_ANSWER)
-                if not response.content.at_eof():
-                    raise AriError(response.status, f"{url}: the answer is longer than {MAX_ANSWER} bytes.")
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_ANSWER:
+                        raise AriError(response.status, f"{url}: the answer is longer than {MAX_ANSWER} bytes.")
         except TimeoutError:
             raise AriError(0, f"{self._base} did not answer in time.") from None
         except (aiohttp.ClientError, OSError) as error:
             raise AriError(0, f"{self._base} cannot be reached: {error}.") from error
         if response.status >= 300:
-            raise AriError(response.status, _refusal(response.status, body))
-        return _Answer(response.status, body)
+            raise AriError(response.status, _refusal(response.status, bytes(body)))
+        return _Answer(response.status, bytes(body))
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
