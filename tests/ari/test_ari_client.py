@@ -95,7 +95,7 @@ async def serve() -> AsyncIterator[Serve]:
         async def each(request: web.BaseRequest) -> web.StreamResponse:
             return await handler(request)  # type: ignore[arg-type]
 
-        runner = web.ServerRunner(web.Server(each), shutdown_timeout=0)  # type: ignore[arg-type]
+        runner = web.ServerRunner(web.Server(each), shutdown_timeout=1)  # type: ignore[arg-type]
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -162,12 +162,15 @@ async def test_docs_that_are_none_are_an_error(serve: Serve, docs: str) -> None:
 
 
 async def test_silence_ends_at_the_time_out(serve: Serve) -> None:
+    over = asyncio.Event()
+
     async def handler(request: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        raise AssertionError
+        await over.wait()
+        return web.Response()
 
     with pytest.raises(AriError, match="did not answer in time"):
         await Ari.open(await serve(handler), "bridge", "x", timeout=0.1)
+    over.set()
 
 
 async def test_an_endless_answer_is_cut(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +183,7 @@ async def test_an_endless_answer_is_cut(serve: Serve, monkeypatch: pytest.Monkey
         await Ari.open(await serve(handler), "bridge", "x")
 
 
-async def test_an_answer_in_many_pieces_is_whole(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_in_many_pieces_is_whole(serve: Serve) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
