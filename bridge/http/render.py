@@ -19,6 +19,8 @@ STATIC: dict[str, bytes] = {
     entry.name: entry.read_bytes() for entry in resources.files("bridge.http").joinpath("static").iterdir()
 }
 
+_CRMS = {"retailcrm": "RetailCRM", "amocrm": "amoCRM"}
+
 
 def render(language: Language, template: str, **values: Any) -> str:
     """A template in a language. Every value is escaped unless a template made it."""
@@ -58,6 +60,11 @@ def phone(number: str) -> str:
         return number
 
 
+def crm(integration_type: str) -> str:
+    """A CRM as its makers write it."""
+    return _CRMS.get(integration_type, integration_type)
+
+
 def call_state(call: Mapping[str, Any]) -> str:
     """The word for how a call is or how it ended."""
     if call["result"] != "active":
@@ -79,7 +86,7 @@ def _environment(language: Language) -> Environment:
     environment.globals.update(
         _=translator(language), language=language, languages=LANGUAGES, static=static_url, call_state=call_state
     )
-    environment.filters.update(clock=clock_time, date=date, duration=duration, phone=phone)
+    environment.filters.update(clock=clock_time, date=date, duration=duration, phone=phone, crm=crm)
     return environment
 
 

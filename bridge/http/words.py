@@ -1,4 +1,4 @@
-"""The words of the pages: written in English in the templates, in Russian here."""
+"""The words of the pages: written in English in the templates, in Russian here. "notice …" is a kind of delivery."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ RUSSIAN = {
     "The email or the password is wrong": "Почта или пароль не подходят",
     "Too many attempts: try again in a few minutes": "Слишком много попыток: попробуйте через несколько минут",
     "Calls and CRMs, joined": "Звонки и CRM вместе",
-    "connected": "на связи",
     "connecting…": "подключение…",
     "live": "в эфире",
     "deployment": "все предприятия",
     # what is watched
     "No PBX is set up": "АТС не заведены",
     "works": "работает",
-    "going on now": "идут сейчас",
     "Recent calls": "Недавние звонки",
     "No calls yet. The first will appear here by itself.": "Звонков пока нет. Первый появится здесь сам.",
     "Deliveries to CRMs": "Доставка в CRM",
@@ -42,7 +40,7 @@ RUSSIAN = {
     "CRM": "CRM",
     "What": "Что",
     "Attempts": "Попыток",
-    "State": "Состояние доставки",
+    "State": "Состояние",
     # calls
     "anonymous": "номер скрыт",
     "inbound": "входящий",
@@ -61,9 +59,10 @@ RUSSIAN = {
     "transferred": "переведён",
     "queue": "очередь",
     # deliveries
-    "dialing": "набор",
-    "hangup": "завершение",
-    "record": "в историю",
+    "notice ringing": "карточка",
+    "notice dialing": "набор",
+    "notice hangup": "завершение",
+    "notice record": "история",
     "pending": "ждёт",
     "sending": "отправляется",
     "delivered": "доставлено",
@@ -72,14 +71,22 @@ RUSSIAN = {
     "dead": "не доставлено",
 }
 
-_SHOWN_OTHERWISE = {"no_answer": "no answer", "dead": "not delivered", "record": "history", "incomplete": "incomplete"}
+ENGLISH = {
+    "no_answer": "no answer",
+    "dead": "not delivered",
+    "notice ringing": "pop-up",
+    "notice dialing": "dialing",
+    "notice hangup": "hang-up",
+    "notice record": "history",
+}
+"""What is shown in English otherwise than it is called."""
 
 
 def translator(language: Language) -> Callable[[str], str]:
     """What turns a word of the templates into the reader's. A word that is not in the catalogue stays as it is."""
     if language == "ru":
         return lambda text: RUSSIAN.get(text, text)
-    return lambda text: _SHOWN_OTHERWISE.get(text, text)
+    return lambda text: ENGLISH.get(text, text)
 
 
 def preferred(accept_language: str) -> Language:

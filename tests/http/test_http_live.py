@@ -31,9 +31,9 @@ from bridge.http.services import HttpSettings, PbxState, Services
 
 
 @asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[tuple[Server, str]]:
-    """A real uvicorn on a free port."""
-    sock = listen("127.0.0.1", 0)
+async def serving(app: Starlette, port: int = 0) -> AsyncIterator[tuple[Server, str]]:
+    """A real uvicorn, on a free port unless told which."""
+    sock = listen("127.0.0.1", port)
     server = Server(app)
     running = asyncio.create_task(server.serve([sock]))
     try:
