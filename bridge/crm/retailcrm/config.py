@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from bridge.errors import BadInput
 
 
 class RetailcrmConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,3 +33,29 @@ class RetailcrmConfig(msgspec.Struct, frozen=True, kw_only=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Tracebacks that show local variables ask this first."""
         return [("domain", self.domain), ("enabled", self.enabled)]
+
+
+def decode(document: Mapping[str, Any], **of_enterprise: str) -> RetailcrmConfig:
+    """`integrations_config.retailcrm` as somebody wrote it, over what the enterprise gives (`timezone`, `region`).
+
+    Tolerant: unknown keys are left out, numbers pass for texts, null is as good as absent, and it is off unless it says
+    that it is on. Raises BadInput naming the key, what was found and what is allowed; never a secret.
+    """
+    given = {name: _text(value) for name, value in document.items() if name in _FIELDS and value is not None}
+    for name in _REQUIRED:
+        if given.get(name, "") == "":
+            raise BadInput(f"retailcrm.{name} is absent; it must be a text", field=name)
+    if isinstance(extensions := given.get("user_extensions"), Mapping):
+        given["user_extensions"] = {user: _text(extension) or None for user, extension in extensions.items()}
+    try:
+        return msgspec.convert({**of_enterprise, "enabled": False, **given}, RetailcrmConfig)
+    except msgspec.ValidationError as problem:
+        raise BadInput(f"retailcrm: {problem}") from problem
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_FIELDS = frozenset(RetailcrmConfig.__struct_fields__)
+_REQUIRED = ("domain", "api_key")
