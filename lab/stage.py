@@ -149,7 +149,7 @@ async def connected(service: Service, within: float = 20.0) -> None:
     """Returns when the service's PBX is up, as /health tells it."""
     async with asyncio.timeout(within), httpx.AsyncClient() as client:
         while True:
-            health = (await client.get(f"{service.url}/health")).json()
-            if health.get("pbxs") and all(pbx["state"] == "up" for pbx in health["pbxs"]):
+            health = (await client.get(f"{service.url}/health")).json()["data"]
+            if health["pbxs"] and all(pbx["state"] == "up" for pbx in health["pbxs"]):
                 return
             await asyncio.sleep(0.05)  # polled, as a monitoring system would

@@ -70,8 +70,7 @@ async def _migrated(url: str) -> None:
             await asyncio.sleep(RETRY_EVERY)
             continue
         try:
-            for name in await migrate(connection):
-                log.info("migrated", migration=name)
+            await migrate(connection)
         finally:
             await connection.close()
         return
