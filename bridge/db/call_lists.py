@@ -63,6 +63,12 @@ async def listed(
     return rows, total
 
 
+async def latest(connection: Connection, scope: Scope, most: int) -> Rows:
+    """The newest calls, whatever became of them; uncounted, so it costs the same however many there are."""
+    where = calls_within(scope)
+    return await connection.fetch(where.select(_SELECT, _NEWEST_FIRST + " limit " + where.value(most)), *where.values)
+
+
 async def active(connection: Connection, scope: Scope, user_id: int | None = None, most: int = 1000) -> Rows:
     """Calls that are going on, the newest first."""
     where = calls_within(scope)

@@ -38,6 +38,13 @@ async def listed(
     return rows, total
 
 
+async def latest(connection: Connection, scope: Scope, most: int) -> list[asyncpg.Record]:
+    """The newest ones, uncounted."""
+    where = _within(scope)
+    window = " order by d.id desc limit " + where.value(most)
+    return await connection.fetch(where.select(_SELECT, window), *where.values)
+
+
 async def of_calls(connection: Connection, call_pks: Sequence[int]) -> list[asyncpg.Record]:
     """Deliveries of these calls, in the order they were queued."""
     where = Where()

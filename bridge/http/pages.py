@@ -52,6 +52,8 @@ async def live_page(visit: Visit) -> Response:
 
 async def live_stream(visit: Visit) -> Response:
     """The live page's changes, as server-sent events."""
+    if visit.request.method == "HEAD":
+        return Response(media_type=EventStream.media_type)
     watcher = Watcher(visit.principal, _language(visit.request))
     return EventStream(_while_signed_in(visit, watcher))
 

@@ -31,9 +31,9 @@ class Rows:
 async def recent(connection: Connection, scope: Scope) -> Rows:
     """What a reader sees when the page opens: all that goes on, and the last of what is over."""
     active = await call_lists.active(connection, scope, most=200)
-    latest, _ = await call_lists.listed(connection, scope, call_lists.CallFilter(), page=1, limit=CALLS_SHOWN)
+    latest = await call_lists.latest(connection, scope, CALLS_SHOWN)
     known = {row["id"]: row for row in (*active, *latest)}
-    owed, _ = await deliveries.listed(connection, scope, page=1, limit=DELIVERIES_SHOWN)
+    owed = await deliveries.latest(connection, scope, DELIVERIES_SHOWN)
     return await _ready(connection, list(known.values()), owed)
 
 

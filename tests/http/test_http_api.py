@@ -295,3 +295,25 @@ async def test_only_administrators_send_again(sign_in: People, office: Office, p
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
     assert answer.json()["error"]["details"] == {"allowed": ["administrator"]}
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        ("select count(*) from calls where result = 'active'", "calls_active"),
+        ("select id from calls order by coalesce(started_at, created_at) desc, id desc limit 50", "calls_newest"),
+        (
+            "select id from calls where enterprise_number = '0367' "
+            "order by coalesce(started_at, created_at) desc, id desc limit 50",
+            "calls_recent",
+        ),
+    ],
+)
+async def test_what_every_page_reads_has_an_index(pool: Pool, statement: str, index: str) -> None:
+    async with pool.acquire() as db, db.transaction():
+        await db.execute(
+            "set local enable_seqscan = off; set local enable_sort = off; set local enable_bitmapscan = off"
+        )
+        plan = "\n".join(row[0] for row in await db.fetch("explain " + statement))
+
+    assert index in plan

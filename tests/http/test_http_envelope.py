@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from http_office import URL, Exchanges, Office, People
+from http_office import KEY, URL, Exchanges, Office, People
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 
@@ -21,7 +21,7 @@ from bridge.http.edge import LARGEST_BODY
 from bridge.http.operation import ANYONE, Operation, Path, Visit
 from bridge.http.period import moment
 from bridge.http.routes import API, specific_first
-from bridge.http.services import PbxState, Services
+from bridge.http.services import HttpSettings, PbxState, Services
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,26 @@ async def test_a_wrong_method_names_all_that_are_possible(
 
 async def test_head_is_get_without_a_body(client: httpx.AsyncClient) -> None:
     assert (await client.head("/health")).status_code == 200
+
+
+async def test_a_head_of_the_stream_does_not_wait_for_its_end(sign_in: People) -> None:
+    olga = await sign_in("olga")
+
+    answer = await olga.head("/live", timeout=5)
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_only_the_configured_front_ends_may_call_from_elsewhere(services: Services, office: Office) -> None:
+    services.settings = HttpSettings(secret_keys=(KEY,), public_url=URL, cors_origins=("https://crm.example",))
+    preflight = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    async with _client(create_app(services)) as client:
+        allowed = await client.options("/api/v1/calls", headers={"Origin": "https://crm.example", **preflight})
+        refused = await client.options("/api/v1/calls", headers={"Origin": "https://evil.example", **preflight})
+
+    assert allowed.headers["access-control-allow-origin"] == "https://crm.example"
+    assert "access-control-allow-credentials" not in allowed.headers
+    assert "access-control-allow-origin" not in refused.headers
 
 
 @pytest.mark.parametrize("path", ["/api/v1/auth/login", "/start", "/login"])
