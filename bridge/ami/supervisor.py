@@ -61,6 +61,7 @@ class Leases(Protocol):
     """What this instance owns, and whom to tell that it changed."""
 
     watched: Callable[[], Collection[int]]
+    left: Callable[[Collection[int]], Awaitable[None]]
 
     @property
     def held(self) -> Mapping[int, Held]: ...
@@ -150,9 +151,12 @@ class Supervisor:
         self._rows: dict[int, PbxRow] = {}
         self._watches: dict[int, Watch] = {}
         self._commands: dict[int, CommandLink] = {}
+        self._leaving: set[int] = set()
+        self._gone = asyncio.Event()  # replaced at each PBX that was left
         self._due = asyncio.Event()
         if leases is not None:
             leases.watched = self._watched
+            leases.left = self.left
             leases.on_change(self._leases_changed)
 
     # --- what the rest of the house asks ------------------------------------------------------------------------
@@ -193,6 +197,11 @@ class Supervisor:
             command = self._commands[row.id] = CommandLink(row, manager)
         command.used = time.monotonic()
         return command.manager
+
+    async def left(self, keys: Collection[int]) -> None:
+        """Return once nobody here listens to any of these PBXs, and their listeners are closed."""
+        while not (self._watches.keys() | self._leaving).isdisjoint(keys):
+            await self._gone.wait()
 
     def states(self) -> list[PbxState]:
         """Every PBX there is, in the order of enterprises and names."""
@@ -251,9 +260,7 @@ class Supervisor:
 
     async def _reconcile(self) -> bool:
         """Make the links what rows and leases say. False when something must be tried again soon."""
-        for key, watch in list(self._watches.items()):
-            if not self._owns(key, watch):
-                await self._leave(key)
+        await asyncio.gather(*(self._leave(key) for key, watch in self._watches.items() if not self._owns(key, watch)))
         try:
             self._rows = {row.id: row for row in await self._load()}
         except Exception:
@@ -320,13 +327,18 @@ class Supervisor:
 
     async def _leave(self, key: int) -> None:
         watch = self._watches.pop(key)
-        if watch.manager is not None:
-            watch.manager.close()
-            await watch.manager.wait_closed()
+        self._leaving.add(key)
         try:
+            if watch.manager is not None:
+                watch.manager.close()
+                await watch.manager.wait_closed()
             await watch.listener.close()
         except Exception:
             log.exception("pbx_listener_failed", enterprise=watch.row.enterprise_number, pbx=watch.row.name)
+        finally:
+            self._leaving.discard(key)
+            self._gone.set()
+            self._gone = asyncio.Event()
 
     def _close_commands(self) -> None:
         now = time.monotonic()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -112,13 +112,18 @@ class Leases:
         """`url` of the database: a connection of its own, so that a busy pool never costs a lease."""
         self._url = url
         self._connection: asyncpg.Connection | None = None
+        self._one_at_a_time = asyncio.Lock()
         self.instance = instance or instances.name()
         self.ttl, self.tick = ttl, tick
         self.watched: Callable[[], Collection[int]] = tuple
+        """Ids of the PBXs whose links are up; set by whoever watches."""
+        self.left: Callable[[Collection[int]], Awaitable[None]] = _at_once
+        """Returns once nobody here listens to any of these PBXs, and what was heard is written; set likewise."""
         self._held: dict[int, Lease] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._poked = asyncio.Event()
         self._fence: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     @property
     def held(self) -> Mapping[int, Lease]:
@@ -154,7 +159,7 @@ class Leases:
     async def _ask(self, sql: str, *arguments: object) -> list[asyncpg.Record] | None:
         """The rows, or None where the database does not answer before the leases would have to be let go."""
         try:
-            async with asyncio.timeout(self.ttl - self.tick):
+            async with asyncio.timeout(self.ttl - self.tick), self._one_at_a_time:
                 if self._connection is None:
                     self._connection = await connect(self._url)
                 return list(await self._connection.fetch(sql, *arguments))
@@ -184,9 +189,22 @@ class Leases:
         self._fence = asyncio.get_running_loop().call_later(left, self._let_go)
         kept = [row for row in rows if not row["surplus"]]
         self._hold({row["pbx_id"]: Lease(row["pbx_id"], row["epoch"], row["watched_until"]) for row in kept})
-        if len(kept) < len(rows):
-            surplus = [row["pbx_id"] for row in rows if row["surplus"]]
-            await self._ask(_GIVE_BACK, self.instance, surplus, watched)
+        surplus = [row["pbx_id"] for row in rows if row["surplus"]]
+        if surplus and (self._leaving is None or self._leaving.done()):
+            self._leaving = asyncio.create_task(self._give_back(surplus, watched))
+
+    async def _give_back(self, surplus: list[int], watched: list[int]) -> None:
+        """Meanwhile they still are this instance's, so that what was heard can be written."""
+        await self._leave(surplus)
+        free = [pbx for pbx in surplus if pbx not in self._held]
+        await self._ask(_GIVE_BACK, self.instance, free, watched)
+
+    async def _leave(self, pbxs: Collection[int]) -> None:
+        try:
+            async with asyncio.timeout(max(self.ttl - 2 * self.tick, 0)):  # they are not renewed any more
+                await self.left(pbxs)
+        except TimeoutError:
+            log.warning("pbxs_left_slowly", pbxs=len(pbxs))
 
     def _let_go(self) -> None:
         if self._held:
@@ -204,8 +222,15 @@ class Leases:
     async def _release(self) -> None:
         if self._fence is not None:
             self._fence.cancel()
-        watched = list(self.watched())
+        if self._leaving is not None:
+            self._leaving.cancel()
+        watched, held = list(self.watched()), list(self._held)
         self._hold({})  # first stop watching, then let others begin
+        await self._leave(held)
         await self._ask(_RELEASE, self.instance, watched)
         if self._connection is not None:
             self._connection.terminate()
+
+
+async def _at_once(_: Collection[int]) -> None:
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ class Owned:
     def __init__(self) -> None:
         self.held: Mapping[int, Lease] = {}
         self.watched: Callable[[], Collection[int]] = tuple
+        self.left: Callable[[Collection[int]], Awaitable[None]]
         self.pokes = 0
         self._tell: Callable[[], None] = lambda: None
 
@@ -50,6 +51,8 @@ class Ear(Heard):
         super().__init__()
         self.row, self.epoch = row, epoch
         self.closed = False
+        self.may_close = asyncio.Event()
+        self.may_close.set()
 
     def on_gap(self, began: float, ended: float | None, reason: str) -> None:
         self.told.append(("gap", (began, ended, reason)))
@@ -59,6 +62,7 @@ class Ear(Heard):
         self.told.append(("row", pbx.rules))
 
     async def close(self) -> None:
+        await self.may_close.wait()
         self.closed = True
 
     @property
@@ -175,6 +179,21 @@ async def test_a_lost_lease_ends_listening_in_that_moment(house: House, pbx) -> 
     house.leases.give()
     await until(lambda: house.ears[0].closed)
     assert len(house.ears[0].told) == told
+
+
+async def test_a_pbx_is_left_when_its_listener_has_written_what_it_heard(house: House, pbx) -> None:
+    house.leases.give(pbx1=Lease())
+    house.has(row(pbx))
+    await until(lambda: house.up() == {"pbx1"})
+    house.ears[0].may_close.clear()
+    house.leases.give()
+    left = asyncio.create_task(house.leases.left([1]))
+    await until(lambda: 1 in house.supervisor._leaving)
+    assert not left.done()
+    house.ears[0].may_close.set()
+    await left
+    assert house.ears[0].closed
+    await house.leases.left([1, 2])  # nothing to wait for
 
 
 async def test_a_lease_that_came_back_with_a_new_epoch_is_a_new_watch(house: House, pbx) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 import asyncpg
@@ -89,6 +89,27 @@ async def test_starting_together_they_share_without_a_quarrel(pool: Pool, pbxs: 
             and max(len(leases.held) for leases in several) == 3
         )
     )
+
+
+async def test_a_surplus_pbx_passes_on_only_when_it_was_left(pool: Pool, pbxs: list[int], start: Start) -> None:
+    one = await start("one", ttl=30, tick=0.1)
+    written = asyncio.Event()
+    asked: list[int] = []
+
+    async def left(leaving: Collection[int]) -> None:
+        asked.extend(leaving)
+        await written.wait()
+
+    one.left = left
+    await until(lambda: len(one.held) == 12)
+    two = await start("two", ttl=30, tick=0.1)
+    await until(lambda: len(one.held) == 6 and len(asked) == 6)
+    assert two.held == {}
+    async with pool.acquire() as connection:
+        assert await one.owns(connection, asked[0], 1)  # what was heard can still be written
+    written.set()
+    await until(lambda: sorted(two.held) == sorted(asked))
+    assert sorted([*one.held, *two.held]) == pbxs
 
 
 async def test_stopping_releases_at_once_and_the_epoch_rises(pool: Pool, pbxs: list[int], start: Start) -> None:
