@@ -12,18 +12,26 @@ import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lab.phones.policy import answers
 from lab.retailcrm import Account
 from lab.retailcrm.account import ReceivedCall
-from lab.stage import KNOWN_CLIENT, Stage, stage
+from lab.stage import KNOWN_CLIENT, KNOWN_CLIENTS_MANAGER, Stage, stage
 from lab.truth import Truth
 
 DELIVERED_WITHIN = 20.0
 """Seconds from the end of a call until the CRM has it. It takes some 50 ms; a first breath may take longer."""
 
 Scene = tuple[str, str, Callable[[Stage, str], Awaitable[Truth]]]
+
+
+async def _to_the_manager(at: Stage, client: str) -> Truth:
+    """Whoever's phone rang: it should be that of the client's manager."""
+    truth = await at.company.inbound_routed(client)
+    return replace(truth, answered_by=KNOWN_CLIENTS_MANAGER)
+
 
 SCENES: tuple[Scene, ...] = (
     ("answered by 150", "79161110001", lambda at, who: at.company.inbound_answered(who, talk=2)),
@@ -33,7 +41,7 @@ SCENES: tuple[Scene, ...] = (
     ("150 passed the client to 152", "79161110005", lambda at, who: at.company.blind_transfer(who)),
     ("150 asked 152 first, then passed on", "79161110006", lambda at, who: at.company.attended_transfer(who)),
     ("queue: 150 and 151 rang, 151 answered", "79161110007", lambda at, who: at.company.queue_answered(who)),
-    ("a known caller: put through to 152", KNOWN_CLIENT, lambda at, who: at.company.inbound_routed(who)),
+    ("a known caller: put through to 152", KNOWN_CLIENT, lambda at, who: _to_the_manager(at, who)),
     (
         "a click in the CRM: 150 calls out",
         "79161110008",

@@ -20,8 +20,8 @@ from lab.service import Service
 TOKEN = "demo-pbx-token-0123456789abcdef"
 CLIENT_ID = "d3" * 32
 SECRET = "demo-enterprise-secret-0123456789"
-KNOWN_CLIENT = "79165550152"
-"""The CRM knows this caller, and that Oleg (152) looks after them."""
+KNOWN_CLIENT, KNOWN_CLIENTS_MANAGER = "79165550152", "152"
+"""The CRM knows this caller, and that Oleg looks after them."""
 
 COMPANY = """
 [[enterprise]]
