@@ -285,7 +285,8 @@ def record(pbx: str, output: Path, seconds: float | None, scrub: bool) -> None:
     """
     from bridge.commands import record_pbx
 
-    _run(record_pbx(_settings(), pbx, output, seconds=seconds, scrub=scrub, progress=_progress))
+    size = _run(record_pbx(_settings(), pbx, output, seconds=seconds, scrub=scrub, progress=_progress))
+    _progress(f"{size} bytes in {output}")
 
 
 # --- deliveries -----------------------------------------------------------------------------------------------------

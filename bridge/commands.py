@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from bridge.ami.pbx import PbxRow
+from bridge.ami.record import record
 from bridge.crm import deadletters
 from bridge.db.deployment import opened
+from bridge.errors import BadInput, Outside
+from bridge.pbxs import PbxRows
+from bridge.secrets import Vault
 from bridge.settings import Settings
+from bridge.settings.keys import secret_keys
 
 Progress = Callable[[str], None]
 
@@ -39,3 +49,40 @@ async def resend_dead_letters(
     """How many were queued again."""
     async with opened(settings.database_url, settings.data_dir, progress) as pool, pool.acquire() as connection:
         return await deadletters.resend(connection, enterprise, ids)
+
+
+async def record_pbx(
+    settings: Settings, name: str, output: Path, *, seconds: float | None, scrub: bool, progress: Progress
+) -> int:
+    """The bytes that came, until SIGINT, SIGTERM or `seconds` are over.
+
+    Raises BadInput (no such PBX, a file that cannot be written) and PbxUnavailable."""
+    async with opened(settings.database_url, settings.data_dir, progress) as pool:
+        pbx = _named(await PbxRows(pool, Vault(secret_keys(settings)))(), name)
+    try:
+        out = os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    except OSError as error:
+        raise BadInput(f"--output: {output} cannot be written: {error.strerror}") from error
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if seconds is not None:
+        loop.call_later(seconds, stop.set)
+    with out:
+        progress(
+            f"recording {pbx.enterprise_number}:{pbx.name} into {output}" + ("" if seconds else "; Ctrl-C ends it")
+        )
+        try:
+            return await record(pbx, out, scrub=scrub, stop=stop)
+        except OSError as error:
+            raise Outside(f"{output} cannot be written to any more: {error.strerror}") from error
+
+
+def _named(pbxs: Sequence[PbxRow], name: str) -> PbxRow:
+    """The PBX called NAME, or ENTERPRISE:NAME. Raises BadInput naming those there are."""
+    found = [pbx for pbx in pbxs if name in (pbx.name, f"{pbx.enterprise_number}:{pbx.name}")]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(f"{pbx.enterprise_number}:{pbx.name}" for pbx in found or pbxs) or "none is configured"
+    raise BadInput(f"PBX: {name!r} is {'several' if found else 'none of those there are'}; allowed: {known}")
