@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from bridge.db.pool import Connection
-from bridge.db.scope import Scope, Where
+from bridge.db.scope import OF_PERSON, Scope, Where
 
 _COLUMNS = """
     d.id, d.enterprise_number, d.integration_type, d.call_pk as call, d.external_id, d.kind, d.sequence, d.extensions,
@@ -110,11 +110,5 @@ def _within(scope: Scope) -> Where:
     if scope.enterprise_number is not None:
         where.add("d.enterprise_number = {}", scope.enterprise_number)
     if scope.user_id is not None:
-        where.add(
-            """exists (select from calls c where c.id = d.call_pk and (
-                c.assigned_user_id = {0} or c.answered_by_user_id = {0} or c.extensions && array(
-                    select p.phone_number from user_internal_phones p
-                    where p.user_id = {0} and p.enterprise_number = c.enterprise_number)))""",
-            scope.user_id,
-        )
+        where.add("exists (select from calls c where c.id = d.call_pk and " + OF_PERSON + ")", scope.user_id)
     return where
