@@ -44,6 +44,7 @@ ANSWER_WITHIN = 0.09
 
 REPEAT_WINDOW = 15.0
 RING_SECONDS = 30.0
+_FORGET_EVERY = 3600.0
 _ROW_WRITTEN_WITHIN = 2.0
 _NEVER_BEGAN_AFTER = 20.0  # after the ringing: a call that has no row by then never was
 
@@ -89,6 +90,7 @@ class Clicks:
         self._ring_seconds = ring_seconds
         self._under_way: set[asyncio.Task[bool]] = set()
         self._failed: dict[str, float] = {}
+        self._forgotten_at = time.monotonic()
 
     async def start(
         self, enterprise_number: str, *, extension: str, phone: str, external_phone: str | None = None, source: Source
@@ -124,6 +126,9 @@ class Clicks:
         try:
             async with asyncio.timeout(10), self._pool.acquire() as connection:
                 over = await requests.settle_ended(connection, failed, self._ring_seconds + _NEVER_BEGAN_AFTER)
+                if time.monotonic() - self._forgotten_at > _FORGET_EVERY:
+                    self._forgotten_at = time.monotonic()
+                    await requests.forget_guards(connection)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
             log.warning("clicks_not_settled", problem=repr(problem))
             return

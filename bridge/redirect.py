@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 DEADLINE = 0.8
 """Seconds from a question's arrival to its answer, at the most."""
 
+_NOTES_KEPT_HOURS = 24.0
+_FORGET_EVERY = 3600.0
+
 _UNIQUEID = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
 
 
@@ -82,6 +85,7 @@ class Redirects:
         self._pool = pool
         self._metrics = metrics
         self._notes: set[asyncio.Task[None]] = set()
+        self._forgotten_at = time.monotonic()
 
     async def who(
         self,
@@ -214,6 +218,9 @@ class Redirects:
         try:
             async with asyncio.timeout(10), self._pool.acquire() as connection:
                 await routes.note(connection, enterprise_number, pbx, call_id, target, reason)
+                if time.monotonic() - self._forgotten_at > _FORGET_EVERY:
+                    self._forgotten_at = time.monotonic()
+                    await routes.forget(connection, _NOTES_KEPT_HOURS)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
             log.warning(
                 "route_note_lost", enterprise=enterprise_number, pbx=pbx, call_id=call_id, problem=repr(problem)

@@ -132,7 +132,9 @@ class Exchange:
             conversation = board.touched[key]
             live = key in board.groups.live
             call = outcome.call_of(conversation, board.parties, board.zone) if live or conversation.gone else None
-            if call is not None and (live or key == self._keys.get(call.call_id)):
+            # an Originate's answer may come after the end, and be the first to say that this was a call
+            untold = conversation.told is None and call is not None and call.call_id not in self._keys
+            if call is not None and (live or untold or key == self._keys.get(call.call_id)):
                 changes += changes_between(conversation.told, call, conversation.absorbed, at)
                 for absorbed in conversation.absorbed:
                     self._keys.pop(absorbed.call_id, None)

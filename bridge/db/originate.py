@@ -97,3 +97,8 @@ async def settle_ended(connection: Connection, failed: Sequence[str], never_bega
     """Settles every request whose call is over, and those that never became one: the `failed` (channel ids) and
     whatever is older than `never_began_after` seconds. Of two instances each request is given to one."""
     return [Settled(*row) for row in await connection.fetch(_SETTLE_ENDED, failed, never_began_after)]
+
+
+async def forget_guards(connection: Connection) -> None:
+    """Removes guards that guard nothing any more."""
+    await connection.execute("delete from originate_guards where until < clock_timestamp()")

@@ -31,6 +31,6 @@ async def note(
 async def forget(connection: Connection, older_than_hours: float) -> None:
     """Removes notes whose calls are long over."""
     await connection.execute(
-        "delete from route_notes where created_at < clock_timestamp() - make_interval(hours => $1::float8::int)",
-        older_than_hours,
+        "delete from route_notes where created_at < clock_timestamp() - make_interval(secs => $1)",
+        older_than_hours * 3600,
     )

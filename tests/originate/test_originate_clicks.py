@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import asyncpg
 import pytest
 from originate_pbx import ScriptedPbx, clicks
 from two_enterprises import furnish
@@ -224,3 +225,24 @@ async def test_a_failed_originate_is_settled_soon_unless_it_became_a_call(
     await ours.settle()
 
     assert await outcomes(pool) == [None, "unreachable"]
+
+
+async def test_guards_that_guard_nothing_are_forgotten(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.originate._FORGET_EVERY", -1.0)
+    ours, _ = clicks(await furnish(pool), ScriptedPbx(), pool)
+    await click(ours)
+    await click(ours, extension="151")
+    await pool.execute("update originate_guards set until = clock_timestamp() where extension = '150'")
+    await ours.settle()
+
+    assert await pool.fetchval("select array_agg(extension) from originate_guards") == ["151"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("endpoint", "150"), ("endpoint", "PJSIP/{extension}&PJSIP/trunk"), ("endpoint", "PJSIP/x"), ("outgoing", "{x}")],
+)
+async def test_a_pbx_cannot_be_told_to_dial_anything_else(pool: Pool, column: str, value: str) -> None:
+    await furnish(pool)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await pool.execute(f"update pbxs set {column} = $1", value)  # noqa: S608
