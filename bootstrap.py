@@ -58,10 +58,16 @@ def debian_pip() -> Path:
     state = TOOLS / "apt"
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
-    options = ("-qq", "-o", f"Dir::State::lists={state}/lists", "-o", f"Dir::Cache={state}/cache",
-               "-o", "Acquire::Check-Valid-Until=false", "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1")  # fmt: skip
-    run("apt-get", *options, "update")
-    subprocess.run(["apt-get", *options, "download", "python3-pip-whl"], cwd=state, check=True)
+    settings = {
+        "Dir::State::lists": f"{state}/lists",
+        "Dir::Cache": f"{state}/cache",
+        "Acquire::Check-Valid-Until": "false",  # the release file of a mirror that stands still "expires"
+        "APT::Sandbox::User": "",
+        "Debug::NoLocking": "1",
+    }
+    apt = ["apt-get", "-qq", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
+    run(*apt, "update")
+    subprocess.run([*apt, "download", "python3-pip-whl"], cwd=state, check=True)
     for package in state.glob("python3-pip-whl_*.deb"):
         run("dpkg-deb", "-x", package, state / "root")
     wheels = sorted((state / "root/usr/share/python-wheels").glob("pip-*.whl"))
@@ -87,7 +93,7 @@ def installer() -> str:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is what an older Python would run
         fail(f"Python 3.11 or later is needed, this is {sysconfig.get_python_version()}")
     wanted = inputs()
     if STAMP.exists() and STAMP.read_text() == wanted:
