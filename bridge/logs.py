@@ -34,7 +34,7 @@ _SECRET_IN_TEXT = re.compile(
     re.IGNORECASE,
 )
 _USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@]+@", re.IGNORECASE)
-_CHATTY = ("httpx", "httpcore", "asyncio", "uvicorn.access", "panoramisk", "aioari", "aiohttp.access")
+_CHATTY = ("httpx", "httpcore", "asyncio", "uvicorn.error", "uvicorn.access", "panoramisk", "aioari", "aiohttp.access")
 
 
 def redact(value: Any, key: str = "") -> Any:

@@ -127,6 +127,7 @@ async def stage(
         code, said, problem = await service.command("apply", str(facts))
         if code:
             raise LabError(f"apply failed: {said}{problem}")
+        crm.account("june").install(service.url, CLIENT_ID)
         await connected(service)
         yield Stage(company, crm, service)
 

@@ -15,7 +15,15 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from lab.retailcrm.formats import CallEvent, IntegrationModule, UploadedCall, UserStatus
+from lab.retailcrm.formats import (
+    AdditionalCode,
+    CallEvent,
+    IntegrationModule,
+    Integrations,
+    Telephony,
+    UploadedCall,
+    UserStatus,
+)
 
 SCOPES = frozenset(
     {
@@ -170,6 +178,31 @@ class Account:
                 f"{self.name} has {len(self.calls)} calls, {len(self.events)} events, {len(self.requests)} requests "
                 f"after {seconds} s; the last: {list(self.requests)[-3:]}"
             ) from None
+
+    def install(self, base_url: str, client_id: str, code: str = "bridge-telephony") -> None:
+        """Register a telephony module, as one that was connected before: clicks on numbers go to it from now on."""
+        self.modules[code] = IntegrationModule(
+            code=code,
+            integration_code=code,
+            name="Bridge",
+            logo=f"{base_url}/static/logo.svg",
+            base_url=base_url,
+            client_id=client_id,
+            account_url=f"{base_url}/retailcrm-admin/",
+            actions={"activity": "/retailcrm/activity"},
+            integrations=Integrations(
+                telephony=Telephony(
+                    make_call_url=f"{base_url}/retailcrm/make-call",
+                    change_user_status_url=f"{base_url}/retailcrm/status",
+                    input_event_supported=True,
+                    output_event_supported=True,
+                    hangup_event_supported=True,
+                    additional_codes=[
+                        AdditionalCode(user_id=user.id, code=user.code) for user in self.users if user.code
+                    ],
+                )
+            ),
+        )
 
     # --- for the server -----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -125,9 +126,7 @@ class Api:
             case "GET", "/":
                 return HTMLResponse(page.account(account, request.headers.get("accept-language", "")))
             case "POST", "/click":
-                form = await request.form()
-                answer = await callbacks.click(account, int(str(form["user"])), str(form["phone"]))
-                account.clicked = f"{answer.status_code} {answer.text[:200]}"
+                account.clicked = await _clicked(account, request)
                 return RedirectResponse("/", status_code=303)
             case "GET", "/_lab/state":
                 return Response(msgspec.json.encode(state(account)), media_type="application/json")
@@ -136,6 +135,19 @@ class Api:
                 return Response(status_code=204)
             case _:
                 return HTMLResponse(NO_ACCOUNT, status_code=404 if request.method == "GET" else 405)
+
+
+async def _clicked(account: Account, request: HttpRequest) -> str:
+    """How the module answered, for the person who clicked."""
+    form = await request.form()
+    user, phone = str(form.get("user", "")), str(form.get("phone", ""))
+    if not user.isdecimal() or not phone:
+        return "choose a manager and write a number"
+    try:
+        answer = await callbacks.click(account, int(user), phone)
+    except (callbacks.NoModule, httpx.HTTPError) as problem:
+        return str(problem)
+    return f"{answer.status_code} {answer.text[:200]}"
 
 
 def state(account: Account) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class _Server(uvicorn.Server):
         await self.stopping.wait()
 
 
-class _Listener:
+class Listener:
     """One port that can go down and come back: while it is down, connections are refused and nobody else takes it."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
@@ -103,7 +103,7 @@ class Emulator:
         self._by_port: dict[int, Account] = {}
         self._api = Api(self._accounts, self._by_port)
         self._door = self._listener(port)
-        self._listeners: dict[str, _Listener] = {}
+        self._listeners: dict[str, Listener] = {}
         for account in accounts:
             self._assign(account, (ports or {}).get(account.name, 0))
 
@@ -147,8 +147,8 @@ class Emulator:
             released.set()
         await asyncio.gather(*(listener.close() for listener in [self._door, *self._listeners.values()]))
 
-    def _listener(self, port: int) -> _Listener:
-        listener = _Listener(self._api, port)
+    def _listener(self, port: int) -> Listener:
+        listener = Listener(self._api, port)
         self._api.released[listener.port] = asyncio.Event()
         return listener
 

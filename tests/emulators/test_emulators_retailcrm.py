@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request as HttpRequest
+from starlette.responses import PlainTextResponse
 
-from lab.retailcrm import Account, Customer, Emulator, Faults, User
+from lab.retailcrm import Account, Customer, Emulator, Faults, User, callbacks
 from lab.retailcrm.account import SCOPES
+from lab.retailcrm.server import Listener
 
 EVENT = {
     "phone": "+375290000001",
@@ -556,3 +561,105 @@ async def test_slow_busy_and_broken(account: Account, client: httpx.AsyncClient)
 async def test_waiting_for_what_never_comes_says_what_there_is(account: Account) -> None:
     with pytest.raises(TimeoutError, match="june has 0 calls, 0 events"):
         await account.until(lambda account: bool(account.calls), seconds=0.05)
+
+
+# --- what the CRM does by itself ----------------------------------------------------------------------------------
+
+
+class Module:
+    """A module's callbacks, written down: (method, path, parameters)."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = HttpRequest(scope, receive)
+        parameters = dict(request.query_params) if request.method == "GET" else dict(await request.form())
+        self.asked.append((request.method, request.url.path, {name: str(parameters[name]) for name in parameters}))
+        await PlainTextResponse("queued")(scope, receive, send)
+
+
+@pytest.fixture
+async def module() -> AsyncIterator[tuple[Module, str]]:
+    module = Module()
+    listener = Listener(module)
+    await listener.up()
+    yield module, listener.url
+    await listener.close()
+
+
+async def test_click_status_button_and_switch_reach_the_module(account: Account, module: tuple[Module, str]) -> None:
+    told, url = module
+    account.install(url, "c" * 64)
+    assert (await callbacks.click(account, 19, "+375290000001")).text == "queued"
+    await callbacks.click(account, 18, "+375290000001", external_phone="+375290000100")
+    await callbacks.change_status(account, 19, "dinner")
+    await callbacks.open_account(account)
+    await callbacks.activity(account, active=False)
+    identity = {"clientId": "c" * 64}
+    assert told.asked == [
+        ("GET", "/retailcrm/make-call", {**identity, "code": "150", "phone": "+375290000001", "userId": "19"}),
+        (
+            "GET",
+            "/retailcrm/make-call",
+            {**identity, "code": "151", "phone": "+375290000001", "userId": "18", "externalPhone": "+375290000100"},
+        ),
+        ("GET", "/retailcrm/status", {**identity, "userId": "19", "code": "150", "status": "dinner"}),
+        ("POST", "/retailcrm-admin/", identity),
+        (
+            "POST",
+            "/retailcrm/activity",
+            {**identity, "activity": '{"active": false, "freeze": false}', "systemUrl": account.url},
+        ),
+    ]
+    assert account.users[2].status == "dinner"
+
+
+async def test_page_shows_what_came_and_lets_a_manager_click(account: Account, module: tuple[Module, str]) -> None:
+    told, url = module
+    async with connect(account) as client:
+        assert "<form" not in (await client.get("/")).text
+        account.install(url, "c" * 64)
+        await upload(client, {**CALL, "externalId": "<script>"})
+        await tell(client)
+        page = (await client.get("/", headers={"Accept-Language": "ru"})).text
+        assert "375290000001" in page
+        assert "&lt;script&gt;" in page
+        assert "Звонки: 1" in page
+        answer = await client.post("/click", data={"user": "19", "phone": "+375290000001"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert "200 queued" in (await client.get("/")).text
+        await client.post("/click", data={"user": "nobody"})
+        assert "choose a manager" in (await client.get("/")).text
+    assert [parameters["code"] for _, _, parameters in told.asked] == ["150"]
+
+
+async def test_state_and_faults_from_another_process(account: Account) -> None:
+    async with connect(account) as client:
+        await upload(client, CALL)
+        state = (await client.get("/_lab/state")).json()
+        assert (state["name"], [call["externalId"] for call in state["calls"]]) == ("june", [CALL["externalId"]])
+        assert (await client.post("/_lab/faults", json={"status": 500})).status_code == 204
+        assert (await tell(client)).status_code == 500
+
+
+async def test_as_a_process_of_its_own(tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts.toml"
+    accounts.write_text(
+        '[[account]]\nname = "june"\nkey = "toml-key"\nusers = [{ id = 19, first_name = "Anna", code = "150" }]\n'
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "lab.retailcrm", "--accounts", str(accounts), "--account", "july"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        lines = [(await process.stdout.readline()).decode().split() for _ in range(3)]
+        assert [line[0] for line in lines] == ["front", "july", "june"]
+        async with httpx.AsyncClient(
+            base_url=lines[2][1], headers={"X-API-KEY": lines[2][2]}, trust_env=False
+        ) as client:
+            assert (await client.get("/api/v5/users")).json()["users"][0]["firstName"] == "Anna"
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
