@@ -1,9 +1,14 @@
 """Exactly one instance watches a PBX: leases in rows, with an epoch that tells a late owner from the present one.
 
 Every `tick` one statement renews what this instance has, names what is beyond its fair share among the live instances,
-and claims what is free up to that share. What is beyond it is given back once nobody here watches it any more. An
-instance that cannot renew lets go by itself at `ttl - tick`, before its leases can pass on. One that is killed is
-followed within `ttl + tick`; one that is told to stop releases at once.
+and claims what is free up to that share. What is beyond it is given back once nobody here watches it any more. One
+instance that is killed is followed within `ttl + tick`; one that is told to stop releases at once.
+
+An instance that cannot reach the database does not know whether it was followed. It goes on listening, because the
+database may be away for all, and then nobody else would; it can write nothing meanwhile. When the database is back,
+either nobody has taken the PBX, and what was heard is written, or somebody has, and the epoch refuses it (`owns`).
+Nobody takes over who was not in touch with the database for a whole `ttl` before: after a restart of the database it is
+not the first to come who wins, but whoever was the owner.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from bridge.errors import DatabaseProblem
 
 log = structlog.get_logger(__name__)
 
-# $1 instance, $2 ttl, $3 ids of the PBXs whose links are up
+# $1 instance, $2 ttl, $3 ids of the PBXs whose links are up, $4 whether others' expired leases may be taken
 _TICK = """
 with me as (
     insert into pbx_watchers (instance, seen_at) values ($1, now())
@@ -42,7 +47,7 @@ share as (
 mine as (
     select pbx_id, row_number() over (order by pbx_id) > (select size from share) as surplus
       from pbx_leases
-     where owner = $1 and expires_at > now()
+     where owner = $1                                -- expired, too: nobody has taken it
 ),
 kept as (
     update pbx_leases l
@@ -55,7 +60,7 @@ kept as (
 free as (
     select p.id
       from pbxs p left join pbx_leases l on l.pbx_id = p.id
-     where l.expires_at is null or l.expires_at <= now()
+     where l.owner is null or (l.expires_at <= now() and l.owner <> $1 and $4)
      order by p.id                                   -- all claim in one order: they wait, but never in a circle
      limit greatest((select size from share) - (select count(*) from mine), 0)
 ),
@@ -64,7 +69,7 @@ claimed as (
     select id, $1, 1, now() + $2::interval from free
     on conflict (pbx_id) do update
        set owner = excluded.owner, epoch = pbx_leases.epoch + 1, expires_at = excluded.expires_at
-     where pbx_leases.expires_at is null or pbx_leases.expires_at <= now()
+     where pbx_leases.owner is null or pbx_leases.expires_at <= now()
     returning pbx_id, epoch, watched_at
 )
 select pbx_id, epoch, extract(epoch from watched_at)::float8 as watched_until, false as surplus from kept
@@ -92,7 +97,8 @@ update pbx_leases
 
 _OWNERS = "select instance from pbx_watchers union select owner from pbx_leases where owner is not null"
 
-_OWNED = "select exists (select from pbx_leases where pbx_id = $1 and owner = $2 and epoch = $3 and expires_at > now())"
+# the lock keeps the lease from passing on before what was asked for is committed
+_OWNED = "select true from pbx_leases where pbx_id = $1 and owner = $2 and epoch = $3 for share"
 
 _PROBLEMS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -122,7 +128,7 @@ class Leases:
         self._held: dict[int, Lease] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._poked = asyncio.Event()
-        self._fence: asyncio.TimerHandle | None = None
+        self._in_touch_since: float | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     @property
@@ -139,7 +145,7 @@ class Leases:
         self._poked.set()
 
     async def owns(self, connection: Connection, pbx_id: int, epoch: int) -> bool:
-        """The fence: whether the database still has this instance as the owner. Ask in the writing transaction."""
+        """The fence: whether the database still has this instance as the owner. Ask in the transaction that writes."""
         return bool(await connection.fetchval(_OWNED, pbx_id, self.instance, epoch))
 
     async def run(self) -> None:
@@ -157,14 +163,15 @@ class Leases:
             await self._release()
 
     async def _ask(self, sql: str, *arguments: object) -> list[asyncpg.Record] | None:
-        """The rows, or None where the database does not answer before the leases would have to be let go."""
+        """The rows, or None where the database does not answer in time."""
         try:
-            async with asyncio.timeout(self.ttl - self.tick), self._one_at_a_time:
+            async with asyncio.timeout(self.ttl / 2), self._one_at_a_time:
                 if self._connection is None:
                     self._connection = await connect(self._url)
                 return list(await self._connection.fetch(sql, *arguments))
         except (*_PROBLEMS, DatabaseProblem) as problem:
             log.warning("pbx_leases_unreachable", problem=str(problem) or type(problem).__name__)
+            self._in_touch_since = None
             if self._connection is not None:
                 self._connection.terminate()
                 self._connection = None
@@ -178,15 +185,14 @@ class Leases:
                 await self._ask(_RELEASE, owner, [])
 
     async def _tick(self) -> None:
-        began = time.monotonic()  # before the database says when: our end is not after its own
+        now = time.monotonic()
+        may_take = self._in_touch_since is not None and now - self._in_touch_since >= self.ttl
         watched = list(self.watched())
-        rows = await self._ask(_TICK, self.instance, timedelta(seconds=self.ttl), watched)
+        rows = await self._ask(_TICK, self.instance, timedelta(seconds=self.ttl), watched, may_take)
         if rows is None:
             return
-        if self._fence is not None:
-            self._fence.cancel()
-        left = began + self.ttl - self.tick - time.monotonic()
-        self._fence = asyncio.get_running_loop().call_later(left, self._let_go)
+        if self._in_touch_since is None:
+            self._in_touch_since = time.monotonic()
         kept = [row for row in rows if not row["surplus"]]
         self._hold({row["pbx_id"]: Lease(row["pbx_id"], row["epoch"], row["watched_until"]) for row in kept})
         surplus = [row["pbx_id"] for row in rows if row["surplus"]]
@@ -194,22 +200,17 @@ class Leases:
             self._leaving = asyncio.create_task(self._give_back(surplus, watched))
 
     async def _give_back(self, surplus: list[int], watched: list[int]) -> None:
-        """Meanwhile they still are this instance's, so that what was heard can be written."""
+        """Until then they are this instance's, so that what was heard can be written."""
         await self._leave(surplus)
         free = [pbx for pbx in surplus if pbx not in self._held]
         await self._ask(_GIVE_BACK, self.instance, free, watched)
 
     async def _leave(self, pbxs: Collection[int]) -> None:
         try:
-            async with asyncio.timeout(max(self.ttl - 2 * self.tick, 0)):  # they are not renewed any more
+            async with asyncio.timeout(self.ttl - self.tick):  # they are not renewed any more
                 await self.left(pbxs)
         except TimeoutError:
             log.warning("pbxs_left_slowly", pbxs=len(pbxs))
-
-    def _let_go(self) -> None:
-        if self._held:
-            log.error("pbx_leases_let_go", pbxs=len(self._held), reason="they could not be renewed in time")
-        self._hold({})
 
     def _hold(self, leases: dict[int, Lease]) -> None:
         before, self._held = self._held, leases
@@ -220,8 +221,6 @@ class Leases:
             callback()
 
     async def _release(self) -> None:
-        if self._fence is not None:
-            self._fence.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
         watched, held = list(self.watched()), list(self._held)

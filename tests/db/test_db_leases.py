@@ -8,9 +8,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
 import pytest
 
 from bridge.db import instance as instances
@@ -42,8 +43,8 @@ async def start(database_url: str) -> AsyncIterator[Start]:
     """`start(name, ttl=…, tick=…)` runs the leases of an instance; they end with the test."""
     running: list[asyncio.Task[None]] = []
 
-    async def run(name: str, *, ttl: float = 1.2, tick: float = 0.1) -> Leases:
-        leases = Leases(database_url, instance=name, ttl=ttl, tick=tick)
+    async def run(name: str, *, url: str = "", ttl: float = 1.2, tick: float = 0.1) -> Leases:
+        leases = Leases(url or database_url, instance=name, ttl=ttl, tick=tick)
         leases.task = asyncio.create_task(leases.run())  # type: ignore[attr-defined]
         running.append(leases.task)  # type: ignore[attr-defined]
         return leases
@@ -52,6 +53,78 @@ async def start(database_url: str) -> AsyncIterator[Start]:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+def kill(leases: Leases) -> None:
+    """It ends without a word to the database."""
+    assert leases._connection is not None
+    leases._connection.terminate()
+    leases._url = "postgresql://nobody@127.0.0.1:1/none"
+
+
+async def until_true(connection: Any, query: str) -> None:
+    async with asyncio.timeout(5):
+        while not await connection.fetchval(query):  # noqa: ASYNC110 - the database tells nobody of this
+            await asyncio.sleep(0.01)
+
+
+EXPIRED = "select bool_and(expires_at <= now()) from pbx_leases"
+SOMEBODY_WAITS = "select bool_or(wait_event_type = 'Lock') from pg_stat_activity where datname = current_database()"
+
+
+class Wire:
+    """A way to the database that can be cut and mended."""
+
+    def __init__(self, database_url: str) -> None:
+        self.parts = urlsplit(database_url)
+        self.ways: set[asyncio.StreamWriter] = set()
+        self.whole = True
+
+    async def __aenter__(self) -> Wire:
+        self.server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        port = self.server.sockets[0].getsockname()[1]
+        user, _, _ = self.parts.netloc.rpartition("@")
+        self.url = f"postgresql://{user}@127.0.0.1:{port}{self.parts.path}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        self.cut()
+        await self.server.wait_closed()
+
+    def cut(self) -> None:
+        self.whole = False
+        for way in self.ways:
+            way.transport.abort()
+
+    def mend(self) -> None:
+        self.whole = True
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.whole:
+            writer.transport.abort()
+            return
+        host = parse_qs(self.parts.query).get("host")
+        if host:
+            there = await asyncio.open_unix_connection(f"{host[0]}/.s.PGSQL.{self.parts.port or 5432}")
+        else:
+            there = await asyncio.open_connection(self.parts.hostname, self.parts.port)
+        self.ways |= {writer, there[1]}
+        await asyncio.gather(pump(reader, there[1]), pump(there[0], writer), return_exceptions=True)
+        self.ways -= {writer, there[1]}
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.transport.abort()
+
+
+@pytest.fixture
+async def wire(database_url: str) -> AsyncIterator[Wire]:
+    async with Wire(database_url) as made:
+        yield made
 
 
 async def stop(leases: Leases) -> None:
@@ -127,24 +200,56 @@ async def test_stopping_releases_at_once_and_the_epoch_rises(pool: Pool, pbxs: l
     assert two.held[pbxs[1]].watched_until is None
 
 
-async def test_whoever_cannot_renew_lets_go_before_another_may_begin(
-    pool: Pool, pbxs: list[int], start: Start, database_url: str
+async def test_while_the_database_is_away_for_all_everybody_keeps_what_they_have(
+    pool: Pool, pbxs: list[int], start: Start, wire: Wire
 ) -> None:
-    one = await start("one", ttl=1.5, tick=0.3)
+    one, two = [await start(name, url=wire.url, ttl=0.6) for name in ("one", "two")]
+    await until(lambda: len(one.held) == len(two.held) == 6)
+    had = (dict(one.held), dict(two.held))
+    some = min(one.held)
+    wire.cut()
+    async with pool.acquire() as connection:
+        await until_true(connection, EXPIRED)  # all leases are over, by the database's word
+        async with connection.transaction():
+            assert await one.owns(connection, some, one.held[some].epoch)  # and nobody has taken them
+    assert (dict(one.held), dict(two.held)) == had
+    wire.mend()
+    await until(lambda: one._in_touch_since is not None and two._in_touch_since is not None)
+    await until(lambda: time.monotonic() - min(one._in_touch_since or 0, two._in_touch_since or 0) > 0.8)
+    assert (dict(one.held), dict(two.held)) == had
+
+
+async def test_whoever_alone_is_cut_off_is_followed_and_can_write_nothing_more(
+    pool: Pool, pbxs: list[int], start: Start, wire: Wire
+) -> None:
+    one, two = await start("one", url=wire.url, ttl=0.6), await start("two", ttl=0.6)
+    await until(lambda: len(one.held) == len(two.held) == 6)
+    lost = min(one.held)
+    epoch = one.held[lost].epoch
+    wire.cut()
+    await until(lambda: len(two.held) == 12)
+    assert lost in one.held  # it cannot know
+    async with pool.acquire() as connection:
+        assert not await one.owns(connection, lost, epoch)
+        assert await two.owns(connection, lost, epoch + 1)
+    wire.mend()
+    await until(lambda: lost not in one.held or one.held[lost].epoch > epoch)
+    await until(lambda: len(one.held) == len(two.held) == 6)
+
+
+async def test_the_lease_does_not_pass_on_while_its_owner_writes(pool: Pool, pbxs: list[int], start: Start) -> None:
+    one = await start("one", ttl=0.3)
     await until(lambda: len(one.held) == 12)
-    blocker: asyncpg.Connection = await asyncpg.connect(database_url)
-    transaction = blocker.transaction()
-    await transaction.start()
-    # nobody gets an answer while this table is locked
-    await blocker.execute("lock table pbx_leases in access exclusive mode")
-    try:
-        until_then = time.monotonic()
-        await until(lambda: not one.held, deadline=3)
-        assert time.monotonic() - until_then < 1.5
-    finally:
-        await transaction.rollback()
-        await blocker.close()
-    await until(lambda: len(one.held) == 12)  # and takes them again when it can
+    async with pool.acquire() as connection, connection.transaction():
+        assert await one.owns(connection, pbxs[0], 1)
+        kill(one)
+        two = await start("two", ttl=0.3)
+        async with pool.acquire() as other:
+            await until_true(other, EXPIRED)
+            await until(lambda: two._in_touch_since is not None)
+            await until_true(other, SOMEBODY_WAITS)
+        assert two.held == {}
+    await until(lambda: len(two.held) == 12)
 
 
 async def test_a_write_of_a_former_owner_is_known_for_one(pool: Pool, pbxs: list[int], start: Start) -> None:
