@@ -71,6 +71,11 @@ autovacuum = off
 jit = off
 """
 
+_TELLING = re.compile(r"^(?!pg_ctl:).*(FATAL|PANIC|ERROR|error:|could not|unrecognized|invalid)")
+
+# pg_ctl puts the path between double quotes in a shell's command.
+_NOT_IN_PATHS = re.compile(r'["$`\\\n]')
+
 # The builtin locale sorts and lowers the same way on every host.
 _INITDB = (
     "--encoding=UTF8",
@@ -91,6 +96,7 @@ home=$1; remove=$2; shift 2
 flock -w 10 8 || exit 0
 flock -x 9
 "$@" -D "$home/data" -m fast -w stop
+elsewhere=$(readlink "$home/socket") && rmdir "$elsewhere"
 [ -z "$remove" ] || rm -rf "$remove"
 """
 
@@ -108,34 +114,42 @@ class EmbeddedPostgres:
         self.data = self.home / "data"
         self._fast = fast
         self._progress = progress or (lambda text: log.info("embedded_postgres", doing=text))
-        self._use: IO[bytes] | None = None
+        self._use: int | None = None  # descriptor of users.lock, locked
 
     def start(self) -> str:
         """The address of the server; starts it where it does not run, creates the cluster where there is none.
 
         May be called again: when the server has died, it lives afterwards. Blocks; raises DatabaseProblem.
         """
-        with self._plainly():
-            version = self._prepare()
-            run = wheel.runner(self.home, version)
-            self._hold(run)
-            with self._locked("start.lock"):
-                if not (self.data / "PG_VERSION").exists():
-                    self._create(run)
-                    self._own(run)
-                if not self._answers(run):
-                    self._launch(run)
-                address = self._address()
-                url_file = self.data_dir / "postgres.url"
-                if not url_file.exists() or url_file.read_text() != address + "\n":
-                    _write_private(url_file, address + "\n")
-            self._reap_when_unused(run)
-            return address
+        used = self._use is not None
+        try:
+            with self._plainly():
+                return self._start()
+        except BaseException:
+            if not used:
+                self.close()
+            raise
+
+    def _start(self) -> str:
+        run = wheel.runner(self.home, self._prepare())
+        self._hold(run)
+        with self._locked("start.lock"):
+            if not (self.data / "PG_VERSION").exists():
+                self._create(run)
+                self._own(run)
+            if not self._answers(run):
+                self._launch(run)
+            address = self._address()
+            url_file = self.data_dir / "postgres.url"
+            if not url_file.exists() or url_file.read_text() != address + "\n":
+                _write_private(url_file, address + "\n")
+        self._reap_when_unused(run)
+        return address
 
     def close(self) -> None:
         """End this process's use. The server stops when nobody else uses it."""
         if self._use is not None:
-            self._use.close()
+            os.close(self._use)
             self._use = None
 
     def stop(self) -> None:
@@ -164,6 +178,10 @@ class EmbeddedPostgres:
 
     def _prepare(self) -> int:
         """Make the directories; the version of Postgres that the cluster is of, or will be."""
+        if _NOT_IN_PATHS.search(str(self.data_dir)):
+            raise DatabaseProblem(
+                f"BRIDGE_DATA_DIR is {str(self.data_dir)!r}; Postgres takes no path with a quotation mark, $, ` or \\."
+            )
         # Others may pass through (Postgres must, when we are root), not look into it.
         self.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.home.mkdir(mode=0o700, exist_ok=True)
@@ -188,9 +206,9 @@ class EmbeddedPostgres:
 
     def _hold(self, run: wheel.Runner) -> None:
         for name in ("users.lock", "reaper.lock"):
-            os.close(os.open(self.home / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(_open(self.home / name, os.O_CREAT | os.O_RDWR))
         if self._use is None:
-            use = open(self.home / "users.lock", "rb")  # noqa: SIM115 - held for as long as the server is used
+            use = _open(self.home / "users.lock", os.O_RDONLY)
             fcntl.flock(use, fcntl.LOCK_SH)  # waits for a reaper that is just stopping the server
             self._use = use
         if (self.data / "PG_VERSION").exists():
@@ -230,12 +248,11 @@ class EmbeddedPostgres:
     # --- the server ---------------------------------------------------------------------------------------------
 
     def _sockets(self) -> Path | None:
-        """The directory of the socket that the settings name."""
-        with contextlib.suppress(FileNotFoundError):
-            found = re.search(r"^unix_socket_directories = '(.+)'$", (self.home / "bridge.conf").read_text(), re.M)
-            if found:
-                return Path(found[1])
-        return None
+        """The directory of the socket: `socket` here, or where it points to when the path here is too long."""
+        here = self.home / "socket"
+        if here.is_symlink():
+            return here.readlink()
+        return here if here.is_dir() else None
 
     def _answers(self, run: wheel.Runner) -> bool:
         """Whether the server takes connections. One that is starting or recovering is waited for."""
@@ -271,13 +288,16 @@ class EmbeddedPostgres:
                 raise self._explain("start", output)
 
     def _new_socket_directory(self, run: wheel.Runner) -> Path:
-        chosen = self.home / "socket"
-        if len(os.fsencode(chosen)) > _SOCKET_DIRECTORY_LIMIT or not re.fullmatch(r"[\w./-]+", str(chosen)):
-            old = self._sockets()
-            if old is not None and old != chosen:
-                shutil.rmtree(old, ignore_errors=True)
-            chosen = Path(tempfile.mkdtemp(prefix="bridge-pg-", dir="/tmp"))
+        here = chosen = self.home / "socket"
+        if len(os.fsencode(here)) > _SOCKET_DIRECTORY_LIMIT or not re.fullmatch(r"[\w./-]+", str(here), re.ASCII):
+            chosen = Path(tempfile.mkdtemp(prefix="bridge-pg-"))
+            with contextlib.suppress(OSError):
+                here.readlink().rmdir()
+            here.unlink(missing_ok=True)
+            here.symlink_to(chosen)
         chosen.mkdir(mode=0o700, exist_ok=True)
+        for left in chosen.glob(".s.PGSQL.*"):
+            left.unlink()  # of the dead server; its lock names a process id, as postmaster.pid does
         if run.uid is not None:
             wheel.give(chosen, run.uid)
         return chosen
@@ -325,8 +345,10 @@ class EmbeddedPostgres:
         logs = sorted((self.home / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
         if doing == "start" and logs:
             text += logs[-1].read_text(errors="replace")[-4000:]
-        said = [line.strip() for line in text.splitlines() if re.search(r"FATAL|PANIC|ERROR|error:|could not", line)]
-        reason = said[-1] if said else (text.strip().splitlines() or ["it said nothing"])[-1]
+        said = [
+            re.sub(r"^\S+ \S+ UTC \[\d+\] ", "", line.strip()) for line in text.splitlines() if _TELLING.search(line)
+        ]
+        reason = "; ".join(said[-2:]) or (text.strip().splitlines() or ["it said nothing"])[-1]
         if "No space left on device" in text:
             reason = f"the disk that holds {self.home} is full: free some space"
         elif "Permission denied" in text:
@@ -335,7 +357,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        with open(os.open(self.home / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "rb+") as lock:
+        with open(_open(self.home / name, os.O_CREAT | os.O_RDWR), "rb+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -360,6 +382,11 @@ def _somebody_works_in(folder: Path) -> bool:
 def _write_private(path: Path, text: str) -> None:
     """Whole or not at all, and for our eyes."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+    with open(_open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), "w") as file:
         file.write(text)
     fresh.rename(path)
+
+
+def _open(path: Path, flags: int) -> int:
+    """Never through a link: as root we write where another user's id, the server's, may write too."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -163,7 +163,7 @@ def _readable(tree: Path) -> None:
 
 def give(tree: Path, uid: int, *, deep: bool = False) -> None:
     """Make `uid` the owner of `tree` (and of all below it)."""
-    os.chown(tree, uid, uid)
+    os.lchown(tree, uid, uid)
     if deep:
         for folder, folders, files in os.walk(tree):
             for name in (*folders, *files):

@@ -41,6 +41,8 @@ def decode(document: Mapping[str, Any], **of_enterprise: str) -> RetailcrmConfig
     Tolerant: unknown keys are left out, numbers pass for texts, null is as good as absent, and it is off unless it says
     that it is on. Raises BadInput naming the key, what was found and what is allowed; never a secret.
     """
+    if not isinstance(document, Mapping):
+        raise BadInput("retailcrm must be an object", field="retailcrm")
     given = {name: _text(value) for name, value in document.items() if name in _FIELDS and value is not None}
     for name in _REQUIRED:
         if given.get(name, "") == "":
