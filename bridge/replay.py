@@ -16,7 +16,7 @@ import msgspec
 from bridge import rules as rules_file
 from bridge.ami.framing import Framer, FramingError, frame_name
 from bridge.ami.translate import translate
-from bridge.calls.events import Shutdown
+from bridge.calls.events import Newchannel, Shutdown
 from bridge.calls.machine import Exchange
 from bridge.calls.model import Absorbed, Call, Change, Leg, Notice, Rules, Transfer
 from bridge.calls.notices import notices
@@ -73,17 +73,21 @@ def replay(data: bytes, rules: Rules) -> Iterator[dict[str, Any]]:
             else:
                 calls[call_id] = change.call
 
+    began: dict[str, int] = {}
     stopped = False
     for frame in frames(data):
         event = translate(frame)
         if event is not None:
+            if isinstance(event, Newchannel):
+                began.setdefault(event.channel.linkedid, len(began))
             stopped = isinstance(event, Shutdown)
             take(exchange.feed(event))
     if stopped:
         take(exchange.snapshot(()))
     for call in exchange.live():
         calls[call.call_id] = call
-    return iter([printed(call, owed[call.call_id]) for call in _by_start(list(calls.values()))])
+    ordered = sorted(calls.values(), key=lambda call: began.get(call.call_id, len(began)))
+    return iter([printed(call, owed[call.call_id]) for call in ordered])
 
 
 def frames(data: bytes) -> list[bytes]:
@@ -99,16 +103,6 @@ def frames(data: bytes) -> list[bytes]:
     if not spoken or spoken * 2 < len(found):
         raise BadInput("it is not an event stream: no frames of Asterisk's Manager Interface are in it")
     return found
-
-
-def _by_start(calls: list[Call]) -> list[Call]:
-    """In the order of their start; one whose start nothing tells stays after the one it became known after."""
-    keys: list[tuple[float, int]] = []
-    latest = 0.0
-    for place, call in enumerate(calls):
-        latest = call.started_at if call.started_at is not None else latest
-        keys.append((latest, place))
-    return [calls[place] for _, place in sorted(keys)]
 
 
 # --- what is printed ------------------------------------------------------------------------------------------------

@@ -156,10 +156,11 @@ class Groups:
         # a call that its client began is nobody's consultation
         if stays.client() and goes.inbound():
             return a
+        for extension, place in goes.rang.items():
+            stays.rang.setdefault(extension, len(stays.channels) + place)
         for channel in list(goes.channels.values()):
             channel.consulting = True
             self._put(channel, stays)
-        stays.rang += [extension for extension in goes.rang if extension not in stays.rang]
         stays.asked += goes.asked
         stays.times |= goes.times
         stays.records += goes.records

@@ -8,7 +8,7 @@ from bridge.calls.model import Absorbed, Call, Change, Ended, Notice, Ringing
 
 
 def notices(changes: Iterable[Change]) -> list[Notice]:
-    """In order, for the changes of one call. `sequence` is the place of the first phone of a ringing notice."""
+    """In order, for the changes of one call. `sequence` numbers the ringing notices by the phones that rang before."""
     owed: list[Notice] = []
     for change in changes:
         if change.call.direction == "internal":
@@ -32,7 +32,7 @@ def _ringing(change: Ringing) -> list[Notice]:
         owed.append(Notice(kind="dialing", extensions=extensions[:1]))
         extensions = extensions[1:]
     if extensions:
-        sequence = call.extensions.index(extensions[0]) + 1
+        sequence = len(call.extensions) - len(extensions) + 1
         owed.append(Notice(kind="ringing", extensions=extensions, sequence=sequence))
     return owed
 

@@ -26,8 +26,7 @@ def put_in_bridge(
     """Two parties in a bridge are one call; a conference is a room where calls end."""
     groups = board.groups
     conversation = groups.of(channel.uniqueid)
-    if conversation is not None:
-        conversation.full = True
+    board.speaks_fully(conversation)
     if waits:
         groups.leave(channel)
         board.reconnect(conversation, at)

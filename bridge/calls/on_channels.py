@@ -36,8 +36,7 @@ def channel_changed(board: Switchboard, event: ChannelChanged, at: float | None)
     if channel is None or channel.ended:
         return
     conversation = board.groups.of(channel.uniqueid)
-    if conversation is not None:
-        conversation.full = True
+    board.speaks_fully(conversation)
     # only a phone that is called can be Ringing; one that calls is in state Ring
     if event.channel.state == "Ringing" and channel.dialled:
         board.ring(channel)
@@ -65,7 +64,7 @@ def hangup_requested(board: Switchboard, event: HangupRequested, at: float | Non
     conversation = board.groups.of(event.channel.uniqueid)
     if channel is None or conversation is None:
         return
-    conversation.full = True
+    board.speaks_fully(conversation)
     if event.by_peer and channel.uniqueid not in conversation.asked:
         conversation.asked.append(channel.uniqueid)
 

@@ -43,6 +43,7 @@ def variable_set(board: Switchboard, event: VariableSet, at: float | None) -> No
 
 @handles(Cel)
 def cel(board: Switchboard, event: Cel, at: float | None) -> None:
+    board.speaks_fully(board.groups.of(event.uniqueid))
     board.note_time(event)
 
 
@@ -79,6 +80,9 @@ def boots(board: Switchboard, event: Booted, at: float | None) -> None:
 
 def lose(board: Switchboard, channel: Channel) -> None:
     """The channel ended while nobody listened."""
-    channel.lost = True
+    conversation = board.groups.of(channel.uniqueid)
+    went_on = conversation is not None and not conversation.over
     board.groups.end(channel)
-    board.reconnect(board.groups.of(channel.uniqueid), None)
+    if conversation is not None:
+        conversation.unseen = conversation.unseen or (went_on and conversation.over)
+    board.reconnect(conversation, None)

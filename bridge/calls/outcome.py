@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bridge.calls.model import Call, Direction, EndedBy, Leg, Result
 from bridge.calls.numbers import digits
 from bridge.calls.parties import Parties
@@ -21,18 +23,21 @@ def call_of(conversation: Conversation, parties: Parties, zone: int | None) -> C
     if direction is None or initiator is None:
         return None
     client = None if direction == "internal" else conversation.client()
-    clock = Clock(conversation, zone)
     talks = [talk for talk in conversation.talks if talk.with_client or client is None]
     over = conversation.over
     subject = client if direction == "inbound" and client else initiator
     status = _status(conversation, direction, talks) if over else "active"
     answered = bool(talks) or status == "answered"
 
-    started_at = clock.started(subject)
-    answered_at = _answered_at(clock, conversation, talks, subject) if answered else None
-    ended_at = None
-    if over and status != "incomplete":
-        ended_at = clock.ended(client if client is not None and client.up else subject)
+    whole = over and status != "incomplete"
+    last_line = client if client is not None and client.up else subject
+    clock = Clock(conversation, zone)
+    times = _times(clock, talks, subject, last_line if whole else None, answered=answered)
+    wait, talk = times.spans()
+    if zone is None and wait is None:
+        # without the PBX's zone local times are no times, but their differences hold
+        local = Clock(conversation, None, local=True)
+        wait, talk = _times(local, talks, subject, last_line if whole else None, answered=answered).spans()
     phones = [talk for talk in talks if talk.extension is not None]
     last = _last(phones)
     return Call(
@@ -45,12 +50,12 @@ def call_of(conversation: Conversation, parties: Parties, zone: int | None) -> C
         extensions=_extensions(conversation, direction),
         answered_by=last.extension if last else None,
         answered_first=phones[0].extension if phones else None,
-        started_at=started_at,
-        answered_at=answered_at,
-        ended_at=ended_at,
-        wait_seconds=_between(started_at, answered_at if answered else ended_at),
-        talk_seconds=_between(answered_at, ended_at) if answered else (0 if over and status != "incomplete" else None),
-        ended_by=_ended_by(conversation, direction, client, bool(talks)) if over and status != "incomplete" else None,
+        started_at=times.started,
+        answered_at=times.answered,
+        ended_at=times.ended,
+        wait_seconds=wait,
+        talk_seconds=talk if answered else (0 if whole else None),
+        ended_by=_ended_by(conversation, direction, client, bool(talks)) if whole else None,
         transfers=list(conversation.transfers),
         holds=conversation.holds,
         on_hold=not over and _on_hold(conversation, talks),
@@ -58,6 +63,26 @@ def call_of(conversation: Conversation, parties: Parties, zone: int | None) -> C
         recording=conversation.recording if answered else None,
         legs=[_leg(channel, clock) for channel in conversation.channels.values() if channel.real],
     )
+
+
+class _Times(NamedTuple):
+    started: float | None
+    answered: float | None
+    ended: float | None
+    talked: bool
+
+    def spans(self) -> tuple[int | None, int | None]:
+        """Whole seconds waited until the answer, or in vain until the end, and talked."""
+        waited_until = self.answered if self.talked else self.ended
+        return _between(self.started, waited_until), _between(self.answered, self.ended)
+
+
+def _times(clock: Clock, talks: list[Talk], subject: Channel, last: Channel | None, *, answered: bool) -> _Times:
+    answered_at = None
+    if answered:
+        # nobody of ours: a conference, an announcement, a call that only Asterisk makes
+        answered_at = clock.connected(talks[0]) if talks else clock.up(subject)
+    return _Times(clock.started(subject), answered_at, clock.ended(last) if last else None, answered)
 
 
 def _between(start: float | None, end: float | None) -> int | None:
@@ -75,6 +100,9 @@ def _direction(conversation: Conversation, parties: Parties) -> Direction | None
     initiator = conversation.initiator()
     if initiator is None:
         return "outbound" if parties.outside(conversation.target) else None
+    first = next(iter(conversation.channels.values()))
+    if conversation.gone and first.side == "local" and first.originated and first.context in parties.click_to_call:
+        return "outbound"  # nobody says whom it was to reach, but where it began says what it was
     wanted = conversation.target if initiator.dialled else initiator.exten
     if parties.outside(wanted):
         return "outbound"
@@ -116,10 +144,12 @@ def _line(direction: Direction, client: Channel | None) -> str | None:
 
 
 def _extensions(conversation: Conversation, direction: Direction) -> list[str]:
+    """In the order in which they were called: who rings a millisecond before whom is chance."""
+    rang = sorted(conversation.rang, key=conversation.rang.__getitem__)
     if direction != "outbound":
-        return list(conversation.rang)
+        return rang
     dialler = _dialler(conversation)
-    return ([dialler] if dialler else []) + [extension for extension in conversation.rang if extension != dialler]
+    return ([dialler] if dialler else []) + [extension for extension in rang if extension != dialler]
 
 
 def _dialler(conversation: Conversation) -> str | None:
@@ -155,17 +185,10 @@ def _last(talks: list[Talk]) -> Talk | None:
 _FOREVER = 1 << 62
 
 
-def _answered_at(clock: Clock, conversation: Conversation, talks: list[Talk], subject: Channel) -> float | None:
-    if talks:
-        return clock.connected(talks[0])
-    # nobody of ours: a conference, an announcement, a call that only Asterisk makes
-    return clock.up(subject)
-
-
 def _status(conversation: Conversation, direction: Direction, talks: list[Talk]) -> Result:
     client = conversation.client() if direction != "internal" else None
     subject = client or conversation.initiator()
-    if subject is not None and (subject.lost or (subject.adopted and not talks)):
+    if conversation.unseen or (subject is not None and subject.adopted and not talks):
         return "incomplete"
     if talks:
         return "answered"

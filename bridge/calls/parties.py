@@ -23,6 +23,7 @@ class Parties:
 
     def __init__(self, rules: Rules) -> None:
         self.region = rules.region
+        self.click_to_call = frozenset(rules.click_to_call_contexts)
         self._trunks = frozenset(rules.trunks)
         self._extension = re.compile(rules.extensions)
 

@@ -19,6 +19,7 @@ class Channel(msgspec.Struct, kw_only=True):
     first_linkedid: str
     number: str = ""
     caller_name: str = ""
+    context: str = ""
     exten: str = ""
     created_at: float | None = None
 
@@ -51,8 +52,7 @@ class Channel(msgspec.Struct, kw_only=True):
     placed: bool = False
     # consulting: it came with a consultation that this conversation absorbed
     consulting: bool = False
-    # lost: it ended while nobody listened; adopted: it was up already when first seen
-    lost: bool = False
+    # adopted: it was up already when first seen
     adopted: bool = False
 
     @property
@@ -96,7 +96,7 @@ class Conversation(msgspec.Struct, kw_only=True):
 
     key: int
     channels: dict[str, Channel] = {}
-    rang: list[str] = []
+    rang: dict[str, int] = {}
     talks: list[Talk] = []
     # the phones and lines that were connected with the client last
     partners: list[str] = []
@@ -113,11 +113,13 @@ class Conversation(msgspec.Struct, kw_only=True):
     recording: str | None = None
     recording_rank: int = 99
     target: str = ""
-    # full: the stream carries the states of channels, so that what it does not say did not happen
+    # full: the stream carries more than begins and ends, so that what it does not say did not happen
     full: bool = False
     # local times told by CEL: "enter:<bridge> <uniqueid>", "start:<uniqueid>", "up:…", "end:…"
     times: dict[str, float] = {}
     records: list[Record] = []
+    # unseen: it ended while nobody listened
+    unseen: bool = False
     absorbed: list[Call] = []
     told: Call | None = None
 

@@ -29,6 +29,7 @@ class Switchboard:
         self.groups = Groups()
         self.zone: int | None = None
         self.stopping = False
+        self.full = False
         self.touched: dict[int, Conversation] = {}
         self._early: OrderedDict[str, list[Cel]] = OrderedDict()
 
@@ -39,6 +40,12 @@ class Switchboard:
 
     def touch_channel(self, uniqueid: str) -> None:
         self.touch(self.groups.of(uniqueid))
+
+    def speaks_fully(self, conversation: Conversation | None) -> None:
+        """The stream carries more than begins and ends: this event proves it."""
+        self.full = True
+        if conversation is not None:
+            conversation.full = True
 
     # --- channels ---------------------------------------------------------------------------------------------------
 
@@ -76,6 +83,7 @@ class Switchboard:
             first_linkedid=seen.linkedid,
             number=seen.number,
             caller_name=seen.caller_name,
+            context=seen.context,
             exten=seen.exten,
             created_at=at if at is not None else epoch(seen.uniqueid),
             name=seen.name,
@@ -85,7 +93,9 @@ class Switchboard:
             # a channel that calls in begins in state Ring; one that Asterisk makes to call somebody, in Down
             dialled=seen.state in ("Down", "Ringing"),
         )
-        self.touch(self.groups.add(channel))
+        conversation = self.groups.add(channel)
+        conversation.full = conversation.full or self.full
+        self.touch(conversation)
         if side == "local":
             self._pair_by_name(channel)
         for cel in self._early.pop(seen.uniqueid, ()):
@@ -120,7 +130,7 @@ class Switchboard:
         if conversation is None or channel.side != "extension" or channel.extension is None or conversation.over:
             return
         if channel.extension not in conversation.rang:
-            conversation.rang.append(channel.extension)
+            conversation.rang[channel.extension] = list(conversation.channels).index(channel.uniqueid)
             self.touch(conversation)
 
     # --- who hears whom ---------------------------------------------------------------------------------------------
@@ -160,6 +170,15 @@ class Switchboard:
         conversation.talks.append(
             Talk(uniqueid=phone.uniqueid, extension=phone.extension, with_client=with_client, at=at, enters=enters)
         )
+
+    def presume_talk(self, conversation: Conversation, answered: Channel, at: float | None) -> None:
+        """A dial was answered in a stream that has no bridges: caller and called are taken to talk."""
+        caller, client = conversation.initiator(), conversation.client()
+        phone = caller if answered is client else answered
+        # the phone that a click-to-call rings first has nobody to talk to yet
+        if caller is None or phone is None or not phone.real or phone is client or answered is caller:
+            return
+        self._talk(conversation, client or caller, phone, at, with_client=client is not None)
 
     # --- times told by CEL ------------------------------------------------------------------------------------------
 

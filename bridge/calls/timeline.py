@@ -43,31 +43,34 @@ def zone_of(local: float | None, started: float | None) -> int | None:
 
 
 class Clock:
-    """The times of one conversation, as well as they are known so far."""
+    """The times of one conversation, as well as they are known so far: in UTC, `local` in the PBX's own time only."""
 
-    def __init__(self, conversation: Conversation, zone: int | None) -> None:
+    def __init__(self, conversation: Conversation, zone: int | None, *, local: bool = False) -> None:
         self._conversation = conversation
-        self._zone = zone
+        self._zone = 0 if local else zone
+        self._local = local
 
     def started(self, channel: Channel) -> float | None:
         """When a channel began."""
-        if channel.created_at is not None:
+        if channel.created_at is not None and not self._local:
             return channel.created_at
         return self._told("start", channel.uniqueid) or self._recorded(channel, "start")
 
     def up(self, channel: Channel) -> float | None:
         """When a channel was answered."""
-        return channel.up_at if channel.up_at is not None else self._told("up", channel.uniqueid)
+        if channel.up_at is not None and not self._local:
+            return channel.up_at
+        return self._told("up", channel.uniqueid)
 
     def ended(self, channel: Channel) -> float | None:
         """When a channel was hung up."""
-        if channel.ended_at is not None:
+        if channel.ended_at is not None and not self._local:
             return channel.ended_at
         return self._told("end", channel.uniqueid) or self._recorded(channel, "end")
 
     def connected(self, talk: Talk) -> float | None:
         """When an extension and the client first heard each other: when the later of them entered the bridge."""
-        if talk.at is not None:
+        if talk.at is not None and not self._local:
             return talk.at
         enters = [time for key in talk.enters if (time := self._told("enter", key)) is not None]
         if enters:
