@@ -184,7 +184,9 @@ async def test_a_pbx_may_have_numbers_rewritten_and_the_line_is_named_to_it(comp
 async def trunk_channel(company: Company) -> str:
     async with company.pbx.tap() as tap:
         await tap.send({"Action": "CoreShowChannels"})
-        found = await tap.until(lambda m: m.get("Channel", "").startswith("PJSIP/trunk-"))
+        found = await tap.until(
+            lambda m: m.get("Event") == "CoreShowChannel" and m["Channel"].startswith("PJSIP/trunk-")
+        )
         return found["Channel"]
 
 

@@ -57,7 +57,9 @@ async def uniqueid(company: Company, peer: str) -> str:
     """Of the channel of that peer."""
     async with company.pbx.tap() as tap:
         await tap.send({"Action": "CoreShowChannels"})
-        found = await tap.until(lambda m: m.get("Channel", "").startswith(f"PJSIP/{peer}-"))
+        found = await tap.until(
+            lambda m: m.get("Event") == "CoreShowChannel" and m["Channel"].startswith(f"PJSIP/{peer}-")
+        )
         return found["Uniqueid"]
 
 
