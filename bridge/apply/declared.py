@@ -15,6 +15,7 @@ import phonenumbers
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bridge.calls.numbers import e164
+from bridge.passwords import LONGEST, SHORTEST
 from bridge.secrets import SEALED
 
 LONGEST_LINE_NAME = 9  # digits by which a PBX may know a line; from ten on it is a telephone number
@@ -86,6 +87,11 @@ def _secret(value: str) -> None:
         raise ValueError("is sealed: it opens nothing outside of the database it is from")
 
 
+def _password(value: str) -> None:
+    if not SHORTEST <= len(value) <= LONGEST:
+        raise ValueError(f"is {len(value)} characters long")
+
+
 def _number(value: str) -> None:
     """A line's number: digits, with + where it is international. What is long enough to be a number must be one."""
     if not re.fullmatch(r"\+?[\d\s().-]{1,24}", value) or not any(map(str.isdigit, value)):
@@ -101,6 +107,12 @@ Word = Annotated[str, rule("1 to 128 characters without spaces", _matches(r"\S{1
 Secret = Annotated[
     str,
     rule('text, { env = "NAME" } or { file = "path" }; 1 to 1024 characters, one line', _secret, secret=True),
+]
+Password = Annotated[
+    str,
+    rule(
+        f'text, {{ env = "NAME" }} or {{ file = "path" }}; {SHORTEST} to {LONGEST} characters', _password, secret=True
+    ),
 ]
 Region = Annotated[str, rule("a country's ISO code in capitals, such as RU", _region)]
 Timezone = Annotated[str, rule("a name of the IANA time zones, such as Europe/Moscow", _timezone)]
@@ -167,7 +179,7 @@ class User(Struct, kw_only=True):
     patronymic: Text | UnsetType = UNSET
     role: Role | UnsetType = UNSET
     city: Text | UnsetType = UNSET
-    password: Secret | UnsetType = UNSET
+    password: Password | UnsetType = UNSET
     extensions: list[Extension] | UnsetType = UNSET
 
 
