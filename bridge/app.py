@@ -242,7 +242,12 @@ class _Commands:
         self.states = PbxStates(self.supervisor, known.pool, instance)
         self.clicks = Clicks(known.directory, self.supervisor, known.pool, ClickMetrics(known.registry))
         self.redirects = Redirects(
-            known.directory, known.lookups, self.supervisor, known.pool, RoutingMetrics(known.registry)
+            known.directory,
+            known.lookups,
+            self.supervisor,
+            known.pool,
+            RoutingMetrics(known.registry),
+            deadline=known.settings.route_deadline_ms / 1000,
         )
         if leases is not None:
             parts.run(leases.run(), "leases")

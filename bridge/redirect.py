@@ -77,13 +77,21 @@ class Redirects:
     """`who` answers, `keep` keeps the reason with the call, `live_redirect` moves a call that is ringing or waiting."""
 
     def __init__(
-        self, directory: Directory, lookups: Lookups, pbxs: Pbxs, pool: asyncpg.Pool, metrics: RoutingMetrics
+        self,
+        directory: Directory,
+        lookups: Lookups,
+        pbxs: Pbxs,
+        pool: asyncpg.Pool,
+        metrics: RoutingMetrics,
+        *,
+        deadline: float = DEADLINE,
     ) -> None:
         self._directory = directory
         self._lookups = lookups
         self._pbxs = pbxs
         self._pool = pool
         self._metrics = metrics
+        self._deadline = deadline
         self._notes: set[asyncio.Task[None]] = set()
         self._forgotten_at = time.monotonic()
 
@@ -94,10 +102,11 @@ class Redirects:
         *,
         line: str | None = None,
         pbx: str | None = None,
-        deadline: float = DEADLINE,
+        deadline: float | None = None,
         arrived: float | None = None,
     ) -> Answer:
-        """Who should get a caller. Never raises for what the outside world does, never takes longer than `deadline`.
+        """Who should get a caller. Never raises for what the outside world does, never takes longer than `deadline`
+        (None: the service's own).
 
         `line` None: the question is not about a line, the answer is the route. `pbx`: only its extensions count.
         `arrived`: when the question came, by time.monotonic()."""
@@ -106,7 +115,9 @@ class Redirects:
         if enterprise is None:
             answer = Answer(reason="unknown_enterprise")
         else:
-            answer = await self._answer(enterprise, phone, line, pbx, began + deadline)
+            answer = await self._answer(
+                enterprise, phone, line, pbx, began + (self._deadline if deadline is None else deadline)
+            )
         seconds = time.monotonic() - began
         self._metrics.answers.labels(answer.reason).inc()
         self._metrics.seconds.observe(seconds)

@@ -109,8 +109,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ()
     route_deadline_ms: Annotated[
         int,
-        about("How long smart redirect may take before the documented fallback answers.", "milliseconds, 50 to 5000"),
-        Meta(ge=50, le=5000),
+        about("How long smart redirect may take before the documented fallback answers.", "milliseconds, 50 to 1500"),
+        Meta(ge=50, le=1500),  # the dialplan itself waits 3 s, the conversation with it lasts 2 s at the most
     ] = 800
     log_level: Annotated[LogLevel, about("What is worth a line in the log.", "debug, info, warning, error")] = "info"
     log_dir: Annotated[
