@@ -143,7 +143,7 @@ def guide(at: Stage) -> str:
         f"  Live page     {at.service.url}/\n"
         f"                sign in: {at.service.environment['BRIDGE_ADMIN_EMAIL']} / "
         f"{at.service.environment['BRIDGE_ADMIN_PASSWORD']}\n"
-        f"  The CRM       {at.crm.url}/    (click a number there: a phone rings here)\n"
+        f"  The CRM       {at.account.url}/    (click a number there: a phone rings here)\n"
         f"  The API       {at.service.url}/openapi.json\n"
         f"  Postgres      {(data / 'postgres.url').read_text().strip()}\n"
         f"  The log       {at.service.log}"
