@@ -23,6 +23,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
+from bridge.agi.metrics import publish_conversations
 from bridge.agi.questions import RouteQuestion
 from bridge.agi.server import AgiServer
 from bridge.ami.pbx import PbxRow
@@ -175,6 +176,7 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
     retailcrm = RetailcrmIntegration(hosts)
     crms: dict[str, Integration[Any]] = {retailcrm.kind: retailcrm}
     lookups = Lookups(matrix, configurations, crms, registry)
+    bus.subscribe("bridge_integrations", lookups.changed)
     parts.at_end(hosts.close)
     for integration in crms.values():
         parts.at_end(integration.close)
@@ -284,6 +286,7 @@ class _Commands:
 
 async def _answer_dialplans(known: Known, commands: _Commands, parts: Parts) -> None:
     agi = AgiServer({"/route": RouteQuestion(commands.redirects, known.directory)})
+    publish_conversations(known.registry, agi.counters)
     parts.at_end(agi.stop)
     address = known.settings.agi
     try:

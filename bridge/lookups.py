@@ -44,6 +44,10 @@ class Configurations(Protocol):
     async def get(self, enterprise_number: str, integration_type: str) -> Any: ...
 
 
+class _Changed(msgspec.Struct, frozen=True):
+    enterprise_number: str
+
+
 class LookupLimits(msgspec.Struct, frozen=True, kw_only=True):
     """`keep` and `patience` in seconds: how long an answer is fresh, and how long a CRM may take at all.
 
@@ -119,6 +123,13 @@ class Lookups:
         self._epochs[enterprise_number] = self._epochs.get(enterprise_number, 0) + 1
         for account in [account for account in self._accounts if account[0] == enterprise_number]:
             del self._accounts[account]
+
+    def changed(self, payload: str) -> None:
+        """A NOTIFY of bridge_integrations."""
+        try:
+            self.forget(msgspec.json.decode(payload, type=_Changed).enterprise_number)
+        except msgspec.MsgspecError:
+            log.warning("notification_not_understood", channel="bridge_integrations", payload=payload[:200])
 
     def figures(self) -> Mapping[str, int]:
         """For /stats."""

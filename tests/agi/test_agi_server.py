@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from bridge.agi.metrics import publish_conversations
 from bridge.agi.server import AgiServer, Dialogue, Limits
 from bridge.errors import AgiRefused
 
@@ -87,6 +89,16 @@ async def test_a_question_is_answered_command_by_command():
         assert await peer.cut_off() == b""
         await until(lambda: server.counters.active == 0)
         assert server.counters.served == 1
+
+
+async def test_how_conversations_end_is_shown_in_the_metrics():
+    registry = CollectorRegistry()
+    async with listening(greet=greet) as server:
+        publish_conversations(registry, server.counters)
+        async with asterisk(server) as peer:
+            await until(lambda: registry.get_sample_value("bridge_agi_conversations_active") == 1)
+            await peer.cut_off()
+        await until(lambda: registry.get_sample_value("bridge_agi_conversations_total", {"outcome": "silent"}) == 1)
 
 
 async def test_a_port_scan_does_nothing():

@@ -181,3 +181,16 @@ async def test_closing_leaves_no_task_behind() -> None:
     await lookups.close()
     assert pending.cancelled()
     assert lookups.figures()["under_way"] == 0
+
+
+async def test_what_postgres_notifies_is_understood_and_what_nobody_can_is_survived() -> None:
+    crm = ScriptedCrm()
+    lookups = look_ups(crm, House())
+    for payload in ('{"enterprise_number": "0999", "integration_type": "*", "version": 2}', "{", "null"):
+        await said(lookups, KNOWN)
+        lookups.changed(payload)
+    assert len(crm.asked) == 1
+
+    lookups.changed('{"enterprise_number": "0367", "integration_type": "retailcrm", "version": 3}')
+    await said(lookups, KNOWN)
+    assert len(crm.asked) == 2
