@@ -65,7 +65,6 @@ async def using(data_dir: Path, *options: str, prefix: tuple[str, ...] = ()) -> 
         *options,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
     )
     user = User(process)
     try:
