@@ -29,6 +29,7 @@ class Groups:
         self._finished: OrderedDict[int, Conversation] = OrderedDict()
         self._bridges: dict[str, set[str]] = {}
         self._linked: dict[str, set[str]] = {}
+        self._names: dict[str, str] = {}
         # channels that have their other party on hold
         self.holding: set[str] = set()
         self._next = 1
@@ -52,6 +53,10 @@ class Groups:
             for channel in conversation.channels.values():
                 if not channel.ended:
                     yield channel
+
+    def named(self, name: str) -> Conversation | None:
+        """The conversation of the channel that had this name last: names begin anew when Asterisk does."""
+        return self.of(self._names.get(name, ""))
 
     def members(self, bridge: str) -> set[str]:
         return self._bridges.get(bridge, set())
@@ -94,6 +99,7 @@ class Groups:
     def _put(self, channel: Channel, conversation: Conversation) -> None:
         conversation.channels[channel.uniqueid] = channel
         self._of[channel.uniqueid] = conversation.key
+        self._names[channel.first_name] = channel.uniqueid
         if not channel.ended:
             self._linked.setdefault(channel.linkedid, set()).add(channel.uniqueid)
 
@@ -165,7 +171,6 @@ class Groups:
         stays.times |= goes.times
         stays.records += goes.records
         stays.full = stays.full or goes.full
-        stays.queue = stays.queue or goes.queue
         if stays.recording is None:
             stays.recording, stays.recording_rank = goes.recording, goes.recording_rank
         stays.absorbed += goes.absorbed
@@ -222,8 +227,10 @@ class Groups:
         if len(self._finished) <= KEPT:
             return None
         _, old = self._finished.popitem(last=False)
-        for uniqueid in old.channels:
+        for uniqueid, channel in old.channels.items():
             del self._of[uniqueid]
+            if self._names.get(channel.first_name) == uniqueid:
+                del self._names[channel.first_name]
         return old
 
 

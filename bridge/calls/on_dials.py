@@ -71,6 +71,7 @@ def originate_answered(board: Switchboard, event: OriginateResponse, at: float |
         if phone is not None:
             board.groups.end(phone)
         conversation = board.groups.of(event.uniqueid)
+        board.speaks_fully(conversation)
     if conversation is not None:
         conversation.target = conversation.target or event.target
         board.touch(conversation)

@@ -13,8 +13,11 @@ _FILENAME = "MIXMONITOR_FILENAME"
 
 @handles(QueueJoin)
 def joins_queue(board: Switchboard, event: QueueJoin, at: float | None) -> None:
-    board.see(event.channel, at)
+    """The queue that the client came through; one that was only consulted is none of the call's."""
+    channel = board.see(event.channel, at)
     conversation = board.groups.of(event.channel.uniqueid)
+    if channel is None or channel.consulting:
+        return
     if conversation is not None and conversation.queue is None:
         conversation.queue = event.queue
         board.touch(conversation)
@@ -49,14 +52,14 @@ def cel(board: Switchboard, event: Cel, at: float | None) -> None:
 
 @handles(Cdr)
 def cdr(board: Switchboard, event: Cdr, at: float | None) -> None:
-    conversation = board.groups.of(event.uniqueid)
     record = record_of(event)
-    if conversation is None or record in conversation.records:
-        return
     if board.zone is None:
         board.learn_zone(record.start, event.uniqueid)
-    conversation.records.append(record)
-    board.touch(conversation)
+    # after a transfer the two channels of a record may be of two calls
+    for conversation in (board.groups.of(event.uniqueid), board.groups.named(event.dest_channel)):
+        if conversation is not None and record not in conversation.records:
+            conversation.records.append(record)
+            board.touch(conversation)
 
 
 @handles(ZoneSeen)

@@ -66,7 +66,7 @@ class Channel(msgspec.Struct, kw_only=True):
 
 
 class Talk(msgspec.Struct, kw_only=True):
-    """An extension connected with the client (in a call without one: with the caller).
+    """An extension connected with the client (in a call without one: with the caller), `subject`.
 
     `extension` is None for an outside party that answers in its place: a mobile phone, the target of a transfer.
     `enters` are the keys under which CEL tells when each of the two entered a bridge.
@@ -74,6 +74,7 @@ class Talk(msgspec.Struct, kw_only=True):
 
     uniqueid: str
     extension: str | None
+    subject: str
     with_client: bool
     at: float | None = None
     enters: list[str] = []

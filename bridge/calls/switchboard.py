@@ -168,7 +168,14 @@ class Switchboard:
             return
         enters = [f"{channel.bridge} {channel.uniqueid}" for channel in (subject, phone) if channel.bridge]
         conversation.talks.append(
-            Talk(uniqueid=phone.uniqueid, extension=phone.extension, with_client=with_client, at=at, enters=enters)
+            Talk(
+                uniqueid=phone.uniqueid,
+                extension=phone.extension,
+                subject=subject.uniqueid,
+                with_client=with_client,
+                at=at,
+                enters=enters,
+            )
         )
 
     def presume_talk(self, conversation: Conversation, answered: Channel, at: float | None) -> None:

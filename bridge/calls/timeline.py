@@ -78,18 +78,20 @@ class Clock:
         return self._answered(talk)
 
     def _answered(self, talk: Talk) -> float | None:
-        """Without CEL: by the Cdr, where its answer is this one and no menu's; by the queue's own count of seconds."""
-        channel = self._conversation.channels.get(talk.uniqueid)
-        caller = self._conversation.initiator()
-        if channel is None or caller is None:
+        """Without CEL: by the Cdr of just these two, where its answer is this one and no menu's, and by the queue."""
+        channels = self._conversation.channels
+        caller, phone = self._conversation.initiator(), channels.get(talk.uniqueid)
+        other = channels.get(talk.subject)
+        if caller is None or phone is None or other is None:
             return None
         if not caller.early:
-            for record in self._conversation.records:
-                if record.dest_channel in (channel.first_name, channel.name) or record.uniqueid == channel.uniqueid:
-                    return self._utc(record.answer)
+            answers = [r.answer for r in self._conversation.records if r.answer and _between(r, phone, other)]
+            return self._utc(min(answers, default=None))
+        # an agent's seconds last until the client's end only where nobody transferred anybody
         seconds = list(self._conversation.agent_seconds.values())
         ended = self.ended(caller)
-        return ended - seconds[0] if len(seconds) == 1 and ended is not None else None
+        whole = len(seconds) == 1 and not self._conversation.transfers
+        return ended - seconds[0] if whole and ended is not None else None
 
     def _told(self, what: str, key: str) -> float | None:
         return self._utc(self._conversation.times.get(f"{what}:{key}"))
@@ -109,6 +111,13 @@ class Clock:
 
     def _utc(self, local: float | None) -> float | None:
         return None if local is None or self._zone is None else local - self._zone
+
+
+def _between(record: Record, one: Channel, other: Channel) -> bool:
+    return any(
+        record.uniqueid == first.uniqueid and record.dest_channel in (second.first_name, second.name)
+        for first, second in ((one, other), (other, one))
+    )
 
 
 def record_of(cdr: Cdr) -> Record:
