@@ -35,13 +35,13 @@ from bridge.crm.matrix import Matrix
 from bridge.crm.metrics import DeliveryMetrics
 from bridge.crm.outbox import Outbox
 from bridge.crm.port import Integration
-from bridge.crm.retailcrm import config as retailcrm_config
 from bridge.crm.retailcrm.hosts import Hosts
 from bridge.crm.retailcrm.integration import RetailcrmIntegration
 from bridge.crm.retailcrm.routes import RetailcrmRoutes
 from bridge.crm.worker import Worker
-from bridge.db import gaps, integrations
+from bridge.db import gaps
 from bridge.db.bus import Bus
+from bridge.db.integrations import IntegrationRows
 from bridge.db.leases import Leases
 from bridge.db.pool import LOST, Connection, Pool, open_pool
 from bridge.db.sealer import Sealer
@@ -54,6 +54,7 @@ from bridge.http.auth.principal import Principal
 from bridge.http.feed import BusFeed
 from bridge.http.server import Server, listen
 from bridge.http.services import HttpSettings, Services
+from bridge.integrations import DECODERS, ConfigurationLoader
 from bridge.ledger import CallLedger
 from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
@@ -85,10 +86,6 @@ async def serve(settings: Settings, roles: Sequence[Role]) -> None:
             log.error("part_failed", part=failed.get_name(), exc_info=failed.exception())
             raise BridgeError(f"{failed.get_name()} has failed, and the service cannot go on without it: see the log")
         log.info("stopping")
-
-
-CONFIGURATIONS = {"retailcrm": retailcrm_config.decode}
-"""How each integration's part of `integrations_config` is read; BadInput says what is wrong with it."""
 
 
 class Parts:
@@ -206,18 +203,8 @@ async def _integrations(
     pool: Pool, bus: Bus, vault: Vault, registry: CollectorRegistry
 ) -> tuple[Matrix, Configurations]:
     """What enterprises have enabled, and how it is configured, kept true by NOTIFY."""
-    matrix = Matrix(integrations.IntegrationRows(pool), CONFIGURATIONS)
-
-    async def load(enterprise_number: str, integration_type: str) -> Any:
-        async with pool.acquire() as connection:
-            found = await integrations.configured(connection, enterprise_number, integration_type)
-        decode = CONFIGURATIONS.get(integration_type)
-        if found is None or decode is None:
-            return None
-        opened = vault.open_integration(integration_type, found.config, enterprise=enterprise_number)
-        return decode(opened, timezone=found.timezone, region=found.region)
-
-    configurations = Configurations(load)
+    matrix = Matrix(IntegrationRows(pool), DECODERS)
+    configurations = Configurations(ConfigurationLoader(pool, vault))
     # an integration's caches hear of a change before anybody asks them again: the matrix first
     bus.subscribe("bridge_integrations", matrix.changed)
     bus.subscribe("bridge_integrations", configurations.changed)
