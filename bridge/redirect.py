@@ -11,7 +11,6 @@ note goes to the database (`route_notes`) after the answer is given, and the row
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -25,10 +24,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from bridge.calls.click import PbxDialing
 from bridge.calls.extensions import belongs
 from bridge.calls.numbers import SHORTEST, e164
-from bridge.db import routes
+from bridge.db.routes import RouteNote
 from bridge.directory import Directory, Enterprise
 from bridge.errors import ActionFailed, BadInput, BridgeError, CallNotFound, Conflict, NotFound, PbxUnavailable
 from bridge.lookups import Lookups
+from bridge.route_notes import RouteNotes
 from bridge.routing import Answer, Finding, Question, decide
 from bridge.routing.model import LineSetting
 
@@ -36,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 DEADLINE = 0.8
 """Seconds from a question's arrival to its answer, at the most."""
-
-_NOTES_KEPT_HOURS = 24.0
-_FORGET_EVERY = 3600.0
 
 _UNIQUEID = re.compile(r"[0-9A-Za-z_.:-]{1,128}")
 
@@ -89,11 +86,9 @@ class Redirects:
         self._directory = directory
         self._lookups = lookups
         self._pbxs = pbxs
-        self._pool = pool
         self._metrics = metrics
         self._deadline = deadline
-        self._notes: set[asyncio.Task[None]] = set()
-        self._forgotten_at = time.monotonic()
+        self._notes = RouteNotes(pool)
 
     async def who(
         self,
@@ -135,11 +130,7 @@ class Redirects:
     def keep(self, enterprise_number: str, pbx: str, call_id: str, answer: Answer) -> None:
         """Keep the answer with the call. Returns at once; a database that is away costs the note, and a log line."""
         target = answer.extension or (f"queue:{answer.queue}" if answer.queue else None)
-        task = asyncio.get_running_loop().create_task(
-            self._note(enterprise_number, pbx, call_id, target, answer.reason)
-        )
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
+        self._notes.add(RouteNote(enterprise_number, pbx, call_id, target, answer.reason))
 
     async def live_redirect(
         self, enterprise_number: str, call_unique_id: str, extension: str, because: Answer | None = None
@@ -160,8 +151,7 @@ class Redirects:
 
     async def close(self) -> None:
         """Lets the notes be written."""
-        if self._notes:
-            await asyncio.wait(self._notes, timeout=2.0)
+        await self._notes.close()
 
     async def _answer(
         self, enterprise: Enterprise, phone: str | None, line: str | None, pbx: str | None, until: float
@@ -224,18 +214,6 @@ class Redirects:
             {"Action": "Redirect", "Channel": name, "Context": pbx.contexts[0], "Exten": extension, "Priority": "1"},
             timeout=2.0,
         )
-
-    async def _note(self, enterprise_number: str, pbx: str, call_id: str, target: str | None, reason: str) -> None:
-        try:
-            async with asyncio.timeout(10), self._pool.acquire() as connection:
-                await routes.note(connection, enterprise_number, pbx, call_id, target, reason)
-                if time.monotonic() - self._forgotten_at > _FORGET_EVERY:
-                    self._forgotten_at = time.monotonic()
-                    await routes.forget(connection, _NOTES_KEPT_HOURS)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
-            log.warning(
-                "route_note_lost", enterprise=enterprise_number, pbx=pbx, call_id=call_id, problem=repr(problem)
-            )
 
 
 def _caller(phone: str | None, region: str) -> str | None:

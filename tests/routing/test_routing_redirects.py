@@ -187,6 +187,21 @@ async def test_a_second_question_about_a_call_replaces_the_first(pool: Pool) -> 
     assert await kept(pool) == ("152", "mapped")
 
 
+async def test_notes_of_many_calls_are_written_together_and_each_reaches_its_own(pool: Pool) -> None:
+    router = await redirects(pool, ScriptedCrm())
+    for number in range(300):
+        if number % 2:
+            await pool.execute(CALL, "0367", "office", f"9.{number}", "inbound")
+        router.keep("0367", "office", f"9.{number}", Answer(extension=str(100 + number % 50), reason="mapped"))
+    router.keep("gone", "office", "9.1", Answer(reason="no_crm"))
+    await router.close()
+    for number in range(0, 300, 2):
+        await pool.execute(CALL, "0367", "office", f"9.{number}", "inbound")
+
+    rows = await pool.fetch("select call_id, routed_to from calls")
+    assert {row["call_id"]: row["routed_to"] for row in rows} == {f"9.{n}": str(100 + n % 50) for n in range(300)}
+
+
 async def test_old_notes_are_forgotten(pool: Pool) -> None:
     router = await redirects(pool, ScriptedCrm())
     router.keep("0367", "office", "1.1", Answer(reason="crm_failed"))
