@@ -95,8 +95,9 @@ class Mailbox:
         self._works: dict[str, Work] = {}
         self._held = 0
         self._some = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        # Tellings are numbered: how many there were, how many of them were taken to be written, how many are done.
+        self._told = self._taken = self._done = 0
+        self._progress = asyncio.Event()  # replaced whenever `_done` grows
 
     # --- the read side ----------------------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class Mailbox:
         for call in self._machine.touched():
             self._work(call)
         if self._works:
-            self._idle.clear()
+            self._told += 1
             self._some.set()
 
     def _work(self, call: Call) -> Work:
@@ -135,16 +136,21 @@ class Mailbox:
         while True:
             await self._some.wait()
             await self._write(self._take())
-            if not self._works:
-                self._idle.set()
+            self._held = sum(len(work.changes) for work in self._works.values())
+            self._done = self._taken
+            self._progress.set()
+            self._progress = asyncio.Event()
 
     async def drained(self) -> None:
-        """Returns when all that was told so far is written."""
-        await self._idle.wait()
+        """Returns when all that was told so far is written; what is told meanwhile is not waited for."""
+        told = self._told
+        while self._done < told:
+            await self._progress.wait()
 
     def _take(self) -> list[Work]:
         works, self._works = self._works, {}
         self._held = 0
+        self._taken = self._told
         self._some.clear()
         for call_id, work in works.items():
             work.state = None if work.into is not None else self._machine.dump(call_id)
@@ -152,29 +158,30 @@ class Mailbox:
 
     async def _write(self, works: list[Work]) -> None:
         pause = RETRY_FIRST
-        while True:
+        together = True
+        while works:
+            batch = works if together else works[:1]
             try:
-                await self._ledger.write(works)
+                await self._ledger.write(batch)
                 self.written += 1
-                return
             except DatabaseProblem as problem:
                 log.warning("database_away", pbx=self.name, problem=problem.message, calls=len(works))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, RETRY_MOST)
                 works = merged(works, self._take())
                 self._held = sum(len(work.changes) for work in works)
+                continue
             except Fenced:
                 raise
             except Exception as problem:  # refused content, or a defect of ours: it must not hold up the others
-                if len(works) > 1:
-                    for work in works:
-                        await self._write([work])
-                    return
+                if len(batch) > 1:
+                    together = False
+                    continue
                 self.unwritable += 1
                 defect = None if isinstance(problem, Unwritable) else problem
-                call_id = works[0].call.call_id
+                call_id = batch[0].call.call_id
                 log.error("call_unwritable", pbx=self.name, call_id=call_id, problem=str(problem), exc_info=defect)
-                return
+            works = works[len(batch) :]
 
 
 def merged(older: Sequence[Work], newer: Sequence[Work]) -> list[Work]:

@@ -37,12 +37,14 @@ class Watched:
         self._keep_gap = on_gap
         self._on_failed = on_failed
         self._log = log.bind(enterprise=pbx.enterprise_number, pbx=pbx.name)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._writer: asyncio.Future[None] | None = None
+        self._gaps_in_order = asyncio.Lock()
 
     async def open(self) -> None:
         """Puts the machine back as it was last written and begins to write. Raises DatabaseProblem."""
         await self.mailbox.restore()
-        self._begin(self._write())
+        self._writer = self._begin(self._write())
 
     def on_frame(self, frame: bytes) -> None:
         event = translate(frame)
@@ -62,17 +64,18 @@ class Watched:
         self._log.warning("pbx_down", reason=reason, live_calls=len(self._exchange.live()))
 
     def on_gap(self, began: float, ended: float | None, reason: str) -> None:
-        self._begin(self._keep_gap(began, ended, reason))
+        self._begin(self._note_gap(began, ended, reason))
 
     def on_row(self, pbx: PbxRow) -> None:
         self._exchange.use(pbx.rules)
 
     async def close(self) -> None:
         """Writes what is known, as long as that works."""
-        try:
-            async with asyncio.timeout(CLOSE_WITHIN):
-                await self.mailbox.drained()
-        except TimeoutError:
+        drained = asyncio.ensure_future(self.mailbox.drained())
+        writer = {self._writer} if self._writer is not None else set()
+        await asyncio.wait({drained, *writer}, timeout=CLOSE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        if not drained.done():
+            drained.cancel()
             self._log.warning("pbx_closed_unwritten")  # the next owner's snapshot finds what is still there
         for task in self._tasks:
             task.cancel()
@@ -86,7 +89,12 @@ class Watched:
         except Exception:
             self._log.exception("mailbox_failed")
 
-    def _begin(self, work: Awaitable[None]) -> None:
+    async def _note_gap(self, began: float, ended: float | None, reason: str) -> None:
+        async with self._gaps_in_order:  # fair: the end of a gap never overtakes its beginning
+            await self._keep_gap(began, ended, reason)
+
+    def _begin(self, work: Awaitable[None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
