@@ -84,7 +84,6 @@ class Exchange:
             if not known:
                 channel.created_at = epoch(seen.uniqueid) or (at - seen.seconds if at and seen.seconds else None)
                 channel.dialled = seen.application in _DIALLED or seen.state == "Ringing"
-                channel.adopted = channel.up
                 if seen.state == "Ringing":
                     board.ring(channel)
             if seen.bridge and seen.bridge != channel.bridge:

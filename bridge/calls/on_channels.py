@@ -11,7 +11,7 @@ from bridge.calls.switchboard import Switchboard, handles
 def new_channel(board: Switchboard, event: Newchannel, at: float | None) -> None:
     if board.groups.channel(event.channel.uniqueid) is not None:
         return
-    channel = board.see(event.channel, at)
+    channel = board.see(event.channel, at, born=True)
     if channel is not None and channel.linkedid == channel.uniqueid and event.channel.state == "Ring":
         served = _consulted_for(board, channel)
         mine = board.groups.of(channel.uniqueid)

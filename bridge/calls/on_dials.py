@@ -67,7 +67,7 @@ def originate_answered(board: Switchboard, event: OriginateResponse, at: float |
     conversation = board.groups.of(event.uniqueid) or _nameless(board, event.channel)
     if conversation is None and event.uniqueid and not event.success:
         seen = ChannelSeen(name=event.channel, uniqueid=event.uniqueid, linkedid=event.uniqueid, state="Down")
-        phone = board.see(seen, at)
+        phone = board.see(seen, at, born=True)
         if phone is not None:
             board.groups.end(phone)
         conversation = board.groups.of(event.uniqueid)

@@ -49,11 +49,14 @@ class Switchboard:
 
     # --- channels ---------------------------------------------------------------------------------------------------
 
-    def see(self, seen: ChannelSeen, at: float | None) -> Channel | None:
-        """The channel as an event shows it; taken in if it is new. None for Asterisk's own tools."""
+    def see(self, seen: ChannelSeen, at: float | None, *, born: bool = False) -> Channel | None:
+        """The channel as an event shows it; taken in if it is new. None for Asterisk's own tools.
+
+        `born`: it begins with this event; otherwise only its Uniqueid tells when it did.
+        """
         channel = self.groups.channel(seen.uniqueid)
         if channel is None:
-            return self._take_in(seen, at)
+            return self._take_in(seen, at if born else None)
         if not channel.ended:
             self.update(channel, seen, at)
         return channel
@@ -73,7 +76,7 @@ class Switchboard:
         if seen.state == "Up" and not channel.up:
             self._went_up(channel, at)
 
-    def _take_in(self, seen: ChannelSeen, at: float | None) -> Channel | None:
+    def _take_in(self, seen: ChannelSeen, born_at: float | None) -> Channel | None:
         side, extension = self.parties.side(seen.name, seen.number)
         if side == "tool" or not seen.uniqueid:
             return None
@@ -85,13 +88,15 @@ class Switchboard:
             caller_name=seen.caller_name,
             context=seen.context,
             exten=seen.exten,
-            created_at=at if at is not None else epoch(seen.uniqueid),
+            created_at=born_at if born_at is not None else epoch(seen.uniqueid),
             name=seen.name,
             linkedid=seen.linkedid,
             side=side,
             extension=extension,
             # a channel that calls in begins in state Ring; one that Asterisk makes to call somebody, in Down
             dialled=seen.state in ("Down", "Ringing"),
+            up=seen.state == "Up",
+            adopted=seen.state == "Up",
         )
         conversation = self.groups.add(channel)
         conversation.full = conversation.full or self.full
@@ -162,6 +167,8 @@ class Switchboard:
     ) -> None:
         if any(talk.uniqueid == phone.uniqueid and talk.closed is None for talk in conversation.talks):
             return
+        if phone.adopted:
+            self.ring(phone)  # it was up when first seen: that it rang was missed
         last = conversation.talks[-1] if conversation.talks else None
         if last is not None and last.uniqueid == phone.uniqueid and last.with_client == with_client:
             last.closed = None  # a Local channel between them was optimised away
