@@ -178,6 +178,7 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
     for integration in crms.values():
         parts.at_end(integration.close)
     parts.at_end(lookups.close)
+    parts.at_end(configurations.close)
     parts.run(sealer.run(), "sealer")
     parts.run(directory.run(), "directory")
     parts.run(matrix.run(), "matrix")
@@ -229,6 +230,7 @@ class _Commands:
         self.supervisor = Supervisor(PbxRows(known.pool, known.vault), leases=leases, attach=attach)
         instance = leases.instance if leases is not None else ""
         self.states = PbxStates(self.supervisor, known.pool, instance)
+        self.watched: dict[int, Watched] = {}
         self.clicks = Clicks(known.directory, self.supervisor, known.pool, ClickMetrics(known.registry))
         self.redirects = Redirects(
             known.directory,
@@ -249,6 +251,10 @@ class _Commands:
         parts.at_end(self.redirects.close)
         parts.at_end(self.clicks.close)
 
+    def figures(self) -> dict[str, Any]:
+        """For /stats: what the mailboxes of the PBXs watched since the start have taken and refused."""
+        return {str(key): watched.mailbox.figures() for key, watched in self.watched.items()}
+
     def _attach(self, leases: Leases) -> Callable[[PbxRow, int], Awaitable[Watched]]:
         known = self._known
 
@@ -264,7 +270,7 @@ class _Commands:
                     log.warning("gap_not_kept", pbx=pbx.name, problem=repr(problem))
 
             ledger = CallLedger(known.pool, known.outbox, pbx.enterprise_number, pbx.name, owned)
-            watched = Watched(pbx, ledger, keep_gap, self.clicks.originate_failed)
+            watched = self.watched[pbx.id] = Watched(pbx, ledger, keep_gap, self.clicks.originate_failed)
             await watched.open()
             return watched
 
@@ -319,6 +325,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
             "configurations": known.configurations.figures,
             "lookups": known.lookups.figures,
             "bus": known.bus.figures,
+            "mailboxes": commands.figures,
             "sealer": known.sealer.figures,
         },
     )

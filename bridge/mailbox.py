@@ -99,6 +99,15 @@ class Mailbox:
         self._told = self._taken = self._done = 0
         self._progress = asyncio.Event()  # replaced whenever `_done` grows
 
+    def figures(self) -> dict[str, int]:
+        """What waits to be written, and counters since the start."""
+        return {
+            "waiting": len(self._works),
+            "written": self.written,
+            "refused": self.refused,
+            "unwritable": self.unwritable,
+        }
+
     # --- the read side ----------------------------------------------------------------------------------------------
 
     def changed(self, changes: Iterable[Change]) -> None:

@@ -42,7 +42,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """`matrix`: enterprise number -> integration -> enabled. `figures`: counters of the caches and the other parts."""
+    """`matrix`: enterprise number -> integration -> enabled. `figures`: counters of the caches and the other parts, for
+    the deployment's own staff: they tell of every enterprise."""
 
     version: str
     now: datetime
@@ -85,7 +86,7 @@ async def stats(visit: Visit) -> Stats:
         matrix={number: dict(services.matrix.enabled(number)) for number in known},
         pbxs=await visible_pbxs(services, scope),
         deliveries=[msgspec.convert(dict(row), Waiting) for row in waiting],
-        figures={name: dict(await _figures(source)) for name, source in services.figures.items()},
+        figures=await _all_figures(services) if scope.enterprise_number is None else {},
     )
 
 
@@ -105,6 +106,10 @@ async def metrics(visit: Visit) -> Response:
 
 async def visible_pbxs(services: Services, scope: Scope) -> list[PbxState]:
     return [pbx for pbx in await services.pbxs.states() if scope.enterprise_number in (None, pbx.enterprise_number)]
+
+
+async def _all_figures(services: Services) -> dict[str, dict[str, Any]]:
+    return {name: dict(await _figures(source)) for name, source in services.figures.items()}
 
 
 async def _figures(source: Any) -> Any:
