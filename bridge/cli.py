@@ -153,8 +153,10 @@ def demo(once: bool, version: str) -> None:
 
     Prints where to look. Everything is on loopback and in a temporary folder; Ctrl-C ends it and removes it.
     """
+    from lab.asterisk import provision
     from lab.demo import main as play
 
+    provision(int(version))  # the first time it fetches: here, where Ctrl-C ends it at once
     sys.exit(_run(play(once=once, version=int(version), say=click.echo)))
 
 

@@ -113,27 +113,43 @@ async def play(at: Stage) -> int:
 async def main(*, once: bool = False, version: int = 22, say: Callable[[str], None] = print) -> int:
     """Sets the stage, plays every scene, and goes on with calls until it is stopped (`once`: does not).
 
-    Gives the exit code: 0 when the CRM was told of every call once and right."""
+    Gives the exit code: 0 when the CRM was told of every call once and right, or when it was stopped."""
     folder = Path(tempfile.mkdtemp(prefix="bridge-demo-"))
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        show = asyncio.create_task(_show(folder, once=once, version=version, say=say))
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait({show, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not stopped.is_set():
+            return show.result()
+        say("\nStopping …")
+        show.cancel()
+        # Ctrl-C reaches the service as well: what fails in the show now fails because it was stopped
+        await asyncio.gather(show, return_exceptions=True)
+        return 0
+    finally:
+        await _remove(folder)
+
+
+async def _show(folder: Path, *, once: bool, version: int, say: Callable[[str], None]) -> int:
     began = time.monotonic()
     say(f"Setting up a real Asterisk {version}, a RetailCRM, and the service between them …")
-    try:
-        async with stage(folder, version=version) as at:
-            say(f"Ready after {time.monotonic() - began:.1f} s.\n\n{guide(at)}")
-            performance = asyncio.create_task(perform(at, once=once, say=say))
-            stop = asyncio.create_task(stopped.wait())
-            await asyncio.wait({performance, stop}, return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if not performance.done():
-                performance.cancel()
-                say("\nStopping …")
-                await asyncio.wait({performance})
-            return 0 if performance.cancelled() else performance.result()
-    finally:
+    async with stage(folder, version=version) as at:
+        say(f"Ready after {time.monotonic() - began:.1f} s.\n\n{guide(at)}")
+        return await perform(at, once=once, say=say)
+
+
+async def _remove(folder: Path, within: float = 10.0) -> None:
+    """The embedded Postgres stops once its last user is gone, and writes until it has."""
+    deadline = time.monotonic() + within
+    while True:
         shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or time.monotonic() > deadline:
+            return
+        await asyncio.sleep(0.05)
 
 
 def guide(at: Stage) -> str:

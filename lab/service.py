@@ -69,6 +69,9 @@ class Service:
         except TimeoutError:
             await self.kill()
             raise ServiceFailed(f"not ready within {READY_WITHIN:.0f} s\n{self.tail()}") from None
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
 
     async def _healthy(self) -> None:
         async with httpx.AsyncClient(timeout=2) as client:
@@ -88,7 +91,12 @@ class Service:
             sys.executable, "-m", "bridge.cli", *arguments, env=self.environment,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
