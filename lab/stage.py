@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,12 +111,17 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def stage(
-    folder: Path, *, version: int = 22, ring_seconds: int = 6, account: Account | None = None
+    folder: Path,
+    *,
+    version: int = 22,
+    ring_seconds: int = 6,
+    account: Account | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stage]:
-    """The office, its CRM and the running service, told of each other."""
+    """The office, its CRM and the running service, told of each other. `settings` are the service's, beside its own."""
     async with contextlib.AsyncExitStack() as stack:
         crm = await stack.enter_async_context(Emulator(account or crm_account()))
-        service = Service(folder / "data", {"BRIDGE_CRM_HOSTS": "127.0.0.1"})
+        service = Service(folder / "data", {"BRIDGE_CRM_HOSTS": "127.0.0.1", **(settings or {})})
         company = Company(
             provision(version), name="office", agi=service.agi, agi_token=TOKEN, ring_seconds=ring_seconds
         )
