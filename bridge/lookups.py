@@ -20,9 +20,9 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from bridge.crm.limits import Limits, Policy, failed, room, spend
-from bridge.crm.port import Integration, Rate
+from bridge.crm.port import Integration
 from bridge.errors import BridgeError
+from bridge.pacing import Limits, Policy, Rate, failed, room, spend
 from bridge.routing import Finding, Responsible, Silence
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import asyncpg
 import msgspec
 
-from bridge.crm.limits import Limits
+from bridge.pacing import Limits
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 

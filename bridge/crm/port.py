@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from bridge.calls.model import Call, Notice
+from bridge.pacing import Rate
 from bridge.routing.model import Responsible
 
 
@@ -61,13 +62,6 @@ class Later(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Outcome = Delivered | Refused | Later
-
-
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """Deliveries an account may be sent: a sustained rate, and how many at once after a pause."""
-
-    per_second: float
-    burst: int
 
 
 class Config(Protocol):

@@ -23,8 +23,9 @@ import msgspec
 import stamina
 import structlog
 
+from bridge import pacing
 from bridge.calls.model import Call, Notice
-from bridge.crm import accounts, journal, limits
+from bridge.crm import accounts, journal
 from bridge.crm.accounts import LOST, Account
 from bridge.crm.journal import Attempt, Entry
 from bridge.crm.metrics import DeliveryMetrics
@@ -35,7 +36,6 @@ from bridge.crm.port import (
     Integration,
     Later,
     Outcome,
-    Rate,
     Refused,
     Request,
 )
@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     margin: float = 8.0
     poll: float = 1.0
     gauges: float = 15.0
-    breaker: limits.Policy = limits.Policy()
+    breaker: pacing.Policy = pacing.Policy()
 
 
 class _Claim(msgspec.Struct, kw_only=True):
@@ -219,7 +219,7 @@ class Worker:
                 return _Claim()
             integration = self._integrations[account.integration_type]
             rate = _rate(integration, account)
-            room, closed_for = limits.room(account.limits, account.now, rate, slots, settings.patience)
+            room, closed_for = pacing.room(account.limits, account.now, rate, slots, settings.patience)
             if room == 0:
                 return _Claim(account=account, closed_for=closed_for)
             visibility = round(settings.patience + integration.timeout + settings.margin)
@@ -237,7 +237,7 @@ class Worker:
                         self._metrics.settled.labels(account.integration_type, entry.kind, state).inc()
                         log.info("delivery_given_up", delivery=entry.id, state=state, reason=reason)
                 over += 1
-            spent, waits = limits.spend(account.limits, account.now, rate, len(send), settings.breaker)
+            spent, waits = pacing.spend(account.limits, account.now, rate, len(send), settings.breaker)
             if send:
                 await accounts.save_limits(conn, account_id, spent)
                 send = await journal.begin(conn, send, visibility)
@@ -315,13 +315,13 @@ class Worker:
                         await accounts.recovered(conn, account.id)
                 case Later(reason=why, retry_after=retry_after, account=is_account):
                     state, reason = "pending", why
-                    retry_in = max(limits.backoff(entry.attempts, random.random()), retry_after or 0.0)  # noqa: S311
+                    retry_in = max(pacing.backoff(entry.attempts, random.random()), retry_after or 0.0)  # noqa: S311
                     if entry.age > self._settings.horizon:
                         state, retry_in = "dead", None
                     if not is_account:
                         await accounts.end_probe(conn, account.id)
                     elif (current := await accounts.lock_account(conn, account.id)) is not None:
-                        after = limits.failed(current.limits, current.now, policy, random.random(), retry_after)  # noqa: S311
+                        after = pacing.failed(current.limits, current.now, policy, random.random(), retry_after)  # noqa: S311
                         await accounts.save_limits(conn, account.id, after, why)
             age = await journal.settle(conn, account.queue, entry, state, reason, retry_in)
             if request is not None and outcome is not None:
@@ -355,10 +355,10 @@ class Worker:
         )
 
 
-def _rate(integration: Integration[Any], account: Account) -> Rate:
+def _rate(integration: Integration[Any], account: Account) -> pacing.Rate:
     if account.rate_per_second is None:
         return integration.rate
-    return Rate(per_second=account.rate_per_second, burst=1)
+    return pacing.Rate(per_second=account.rate_per_second, burst=1)
 
 
 def _delivery(entry: Entry) -> Delivery:

@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 from prometheus_client import CollectorRegistry
 
+from bridge import pacing
 from bridge.calls.model import Call, Notice
-from bridge.crm import limits
 from bridge.crm.outbox import Outbox
 from bridge.crm.retailcrm.config import RetailcrmConfig
 from bridge.crm.worker import Settings, Worker
@@ -21,7 +21,7 @@ DIALING = Notice(kind="dialing", extensions=("150",))
 HANGUP = Notice(kind="hangup", extensions=("150",))
 RECORD = Notice(kind="record")
 
-QUICK = Settings(poll=0.05, margin=2.0, breaker=limits.Policy(threshold=5, shortest=0.2, longest=0.5, probe=1.0))
+QUICK = Settings(poll=0.05, margin=2.0, breaker=pacing.Policy(threshold=5, shortest=0.2, longest=0.5, probe=1.0))
 """A worker that looks often and forgives soon: tests wait for events, not for minutes."""
 
 

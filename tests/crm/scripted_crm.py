@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from bridge.crm.port import Delivered, Delivery, Outcome, Rate, Request
+from bridge.crm.port import Delivered, Delivery, Outcome, Request
+from bridge.pacing import Rate
 from bridge.routing.model import Responsible
 
 Behaviour = Callable[[str, Request], Outcome]

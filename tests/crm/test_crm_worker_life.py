@@ -11,7 +11,7 @@ import msgspec
 from crm_office import HANGUP, QUICK, RECORD, Office, Running, a_call, eventually
 from scripted_crm import Crm, Switch, after
 
-from bridge.crm import limits
+from bridge import pacing
 from bridge.crm.port import Delivered, Later, Outcome, Refused, Request
 
 Start = Callable[..., Running]
@@ -24,7 +24,7 @@ async def test_an_account_that_is_down_is_left_alone_then_probed_by_one(june: Of
     crm = Crm(lambda *_: Later(reason="ConnectError"))
     for n in range(30):
         await june.owe("0367", a_call(f"{n}.1"), RECORD)
-    patient = limits.Policy(threshold=5, shortest=1.0, longest=1.0, probe=5.0)
+    patient = pacing.Policy(threshold=5, shortest=1.0, longest=1.0, probe=5.0)
     settings = msgspec.structs.replace(QUICK, breaker=patient)
     running = start(crm, settings=settings)
     second = start(crm, settings=settings)

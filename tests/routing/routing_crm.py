@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from bridge.crm.port import Delivery, Outcome, Rate, Request
+from bridge.crm.port import Delivery, Outcome, Request
 from bridge.errors import CrmUnavailable
 from bridge.lookups import LookupLimits, Lookups
+from bridge.pacing import Rate
 from bridge.routing import Responsible
 
 KNOWN, STRANGER = "+79165550152", "+79160000000"

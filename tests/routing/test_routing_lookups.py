@@ -8,9 +8,8 @@ import time
 import pytest
 from routing_crm import KNOWN, MARIA, STRANGER, Clock, Config, House, ScriptedCrm, look_ups
 
-from bridge.crm.limits import Policy
-from bridge.crm.port import Rate
 from bridge.lookups import Lookups
+from bridge.pacing import Policy, Rate
 from bridge.routing import Finding, Responsible, Silence
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import msgspec
 
-from bridge.crm.port import Delivered, Delivery, Later, Outcome, Rate, Refused, Request
+from bridge.crm.port import Delivered, Delivery, Later, Outcome, Refused, Request
 from bridge.crm.retailcrm.client import Client
 from bridge.crm.retailcrm.config import RetailcrmConfig
 from bridge.crm.retailcrm.hosts import Hosts, Transport
 from bridge.crm.retailcrm.mapping import map_delivery
 from bridge.errors import BadInput, CrmRefused, CrmUnavailable
+from bridge.pacing import Rate
 from bridge.routing.model import Responsible
 
 _LOGGED = 4000  # characters of an answer that a log row keeps

@@ -1,22 +1,27 @@
-"""How fast an account may be told things, and when it must be left alone. Pure: the state is a row, time an argument.
+"""How fast an account outside may be asked things, and when it must be left alone. Pure: time is an argument.
 
 Theory of operation. The rate is GCRA: `tat` is when the next message would be due if all came at exactly the allowed
 rate; a message may come early by what the burst tolerates. The breaker counts failures in a row. At `threshold` it
 opens; when `open_until` has passed it is half open, and exactly one caller may try (`probe_until` is that caller's
 time, after which another may). A success closes it; a failed probe opens it for twice as long, up to `longest`.
 
-Times are seconds since the epoch by the database's clock, which all instances share.
+Where instances share an account its state is a row, and times are seconds since the epoch by the database's clock.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from bridge.crm.port import Rate
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account may be sent: a sustained rate, and how many at once after a pause."""
+
+    per_second: float
+    burst: int
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """When the breaker opens and for how long. `retry_after_limit`: the longest pause a CRM may ask of us."""
+    """When the breaker opens and for how long. `retry_after_limit`: the longest pause it may ask of us."""
 
     threshold: int = 5
     shortest: float = 5.0
@@ -26,7 +31,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a crm_accounts row that says whether something may be sent."""
+    """What is known of an account: whether something may be sent."""
 
     tat: float = 0.0
     failures: int = 0
@@ -75,7 +80,7 @@ def failed(state: Limits, now: float, policy: Policy, luck: float, retry_after: 
     failures = state.failures + 1
     open_until = None
     if failures >= policy.threshold:
-        # Bounded before the power: a CRM that is down for a week must not overflow a float.
+        # Bounded before the power: an account that is down for a week must not overflow a float.
         doublings = min(failures - policy.threshold, 30)
         open_until = now + min(policy.longest, policy.shortest * 2.0**doublings) * (1 - luck / 2)
     return Limits(tat=tat, failures=failures, open_until=open_until, probe_until=None)
