@@ -14,9 +14,9 @@ import pytest
 from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse
 
+from lab.listener import Listener
 from lab.retailcrm import Account, Customer, Emulator, Faults, User, callbacks
 from lab.retailcrm.account import SCOPES
-from lab.retailcrm.server import Listener
 
 EVENT = {
     "phone": "+375290000001",
