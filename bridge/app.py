@@ -340,7 +340,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
         listening = listen(settings.http.host, settings.http.port)
     except OSError as problem:
         raise SettingsError(f"BRIDGE_HTTP: {settings.http} cannot be listened on: {problem.strerror}") from problem
-    server = Server(app)
+    server = Server(app, proxies=",".join(settings.trusted_proxies) or None)
     running = parts.run(server.serve([listening]), "http")
 
     async def finish() -> None:

@@ -107,6 +107,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             check=values.origin,
         ),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        about(
+            "Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+            "IP addresses or networks, separated by commas",
+            check=values.network,
+        ),
+    ] = ("127.0.0.1", "::1")
     route_deadline_ms: Annotated[
         int,
         about("How long smart redirect may take before the documented fallback answers.", "milliseconds, 50 to 1500"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,10 @@ def origin(value: str) -> None:
     parts = urlsplit(value)
     if value != f"{parts.scheme}://{parts.netloc}" or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{value!r} is not an origin")
+
+
+def network(value: str) -> None:
+    ipaddress.ip_network(value, strict=False)
 
 
 def host(value: str) -> None:
