@@ -65,6 +65,18 @@ class CallNotFound(NotFound):
     code = "CALL_NOT_FOUND"
 
 
+class RecordingNotFound(NotFound):
+    """There is no such recording."""
+
+    code = "RECORDING_NOT_FOUND"
+
+
+class RecordingNotReady(NotFound):
+    """The recording is expected, and not there yet."""
+
+    code = "RECORDING_NOT_READY"
+
+
 class Conflict(BridgeError):
     """The thing is not in a state that allows this."""
 
@@ -176,6 +188,42 @@ class CrmRefused(Outside):
         super().__init__(message, **details)
         self.final = final
         self.response = response
+
+
+class RecordingGone(Outside):
+    """The recording does not exist any more, or never will."""
+
+    code = "RECORDING_GONE"
+
+
+class RecordingNotYet(Outside):
+    """The recording is expected, and not there yet. `retry_after` in seconds."""
+
+    code = "RECORDING_NOT_YET"
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after = retry_after
+
+
+class RecordingFailed(Outside):
+    """The source of the recording did not do its part. `final`: the same request will never be right."""
+
+    code = "RECORDING_FAILED"
+
+    def __init__(
+        self, message: str = "", *, retry_after: float | None = None, final: bool = False, **details: Any
+    ) -> None:
+        super().__init__(message, **details)
+        self.retry_after = retry_after
+        self.final = final
+
+
+class StoreProblem(Outside):
+    """The store of the recordings did not do its part."""
+
+    code = "STORE_UNAVAILABLE"
+    status = 503
 
 
 class DatabaseProblem(BridgeError):
