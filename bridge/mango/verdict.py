@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from bridge.calls.numbers import SHORTEST
 from bridge.mango.codes import of_word
 from bridge.mango.events import CallEvent, Direction, FlatEvent, MangoEvent, Party, StatisticsRow, Summary
-from bridge.mango.legs import Leg
 
-# Mango's own definition: an internal number has six digits at most
-_LONGEST_EXTENSION = 6
+# what is shorter than any telephone number is a phone of the house
+_LONGEST_EXTENSION = SHORTEST - 1
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +186,7 @@ def _of_flat(events: Sequence[FlatEvent]) -> Verdict:
         direction=next((event.direction for event in events if event.direction), None),
         caller=caller,
         called=called,
-        line=called.line_number or (end.line_number or end.from_number if end.direction == "outbound" else None),
+        line=called.line_number or end.line_number or (caller.number if end.direction == "outbound" else None),
         created_at=min(starts, default=None),
         answered_at=min(answers, default=None) if talked else None,
         ended_at=end.timestamp,
