@@ -57,7 +57,7 @@ class Framer:
         self._rest = buffer[start:]
         self._searched = len(self._rest)
         if len(self._rest) > self.limit:
-            raise FramingError(f"{len(self._rest)} bytes and no end of the frame; {self.limit} are allowed")
+            raise FramingError(f"no end of a frame in {self.limit} bytes")
         return frames
 
     def _greeted(self, buffer: bytes, start: int) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import asyncpg
 import httpx
 
 from lab.retailcrm.account import Account, ReceivedCall
 from lab.service import Service
-from lab.stage import Stage
+from lab.stage import Stage, company_file
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -47,6 +49,11 @@ async def whole(service: Service, path: str, **query: str | int) -> Any:
 async def health(service: Service) -> Any:
     async with httpx.AsyncClient(base_url=service.url, timeout=10) as client:
         return (await client.get("/health")).json()["data"]
+
+
+async def is_up(service: Service, name: str = "office") -> bool:
+    """Whether the PBX of that name is, as /health tells it."""
+    return {pbx["name"]: pbx["state"] for pbx in (await health(service))["pbxs"]}.get(name) == "up"
 
 
 async def row(service: Service, client: str) -> Any:
@@ -93,3 +100,29 @@ async def nothing_owed(service: Service, seconds: float = 40.0) -> None:
         return not [waiting for waiting in (await get(service, "/stats"))["deliveries"] if waiting["state"] != "dead"]
 
     await eventually(owed, seconds)
+
+
+async def apply(at: Stage, text: str, *options: str) -> None:
+    """Declares the company of `text` by the command line."""
+    facts = at.service.data / "changed.toml"
+    facts.write_text(text)
+    code, said, problem = await at.service.command("apply", str(facts), *options)
+    assert code == 0, f"{said}{problem}"
+
+
+def company_at(at: Stage, host: str, port: int) -> str:
+    """The stage's own apply file, its PBX's AMI elsewhere."""
+    text = company_file(at.company, at.account)
+    here = f'host = "{at.company.pbx.host}", port = 5038'
+    assert text.count(here) == 1
+    return text.replace(here, f'host = "{host}", port = {port}')
+
+
+@contextlib.asynccontextmanager
+async def database(service: Service) -> AsyncIterator[asyncpg.Connection]:
+    """A plain connection to the embedded Postgres, as psql makes one."""
+    connection: asyncpg.Connection = await asyncpg.connect((service.data / "postgres.url").read_text().strip())
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 from conftest import RING_SECONDS
-from e2e_verbs import ended, eventually, get, health, record, told
+from e2e_verbs import ended, eventually, get, health, is_up, record, told
 
 from lab.phones import Incoming, answers
 from lab.retailcrm.account import Faults
@@ -197,7 +197,3 @@ async def owned_by(pair: Pair, service: Service) -> bool:
     return service.process is not None and [f":{service.process.pid}:" in owner for owner in await pair.owners()] == [
         True
     ]
-
-
-async def is_up(service: Service) -> bool:
-    return all(pbx["state"] == "up" for pbx in (await health(service))["pbxs"])
