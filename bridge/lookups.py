@@ -51,14 +51,15 @@ class _Changed(msgspec.Struct, frozen=True):
 class LookupLimits(msgspec.Struct, frozen=True, kw_only=True):
     """`keep` and `patience` in seconds: how long an answer is fresh, and how long a CRM may take at all.
 
-    rate      questions to one account; the rest of what the CRM allows belongs to deliveries
+    rate      questions to one account. Whatever is asked in one second and what deliveries take (`Integration.rate`)
+              stay together within what the strictest CRM allows: RetailCRM refuses more than 40 in a second
     at_once   look-ups of one enterprise under way at the same time
     capacity  answers kept, over all enterprises
     """
 
     keep: float = 60.0
     patience: float = 3.0
-    rate: Rate = Rate(per_second=8, burst=16)
+    rate: Rate = Rate(per_second=4, burst=8)
     at_once: int = 16
     capacity: int = 20_000
     breaker: Policy = Policy()

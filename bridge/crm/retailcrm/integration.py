@@ -11,9 +11,10 @@ import msgspec
 from bridge.crm.port import Delivered, Delivery, Later, Outcome, Refused, Request
 from bridge.crm.retailcrm.client import Client
 from bridge.crm.retailcrm.config import RetailcrmConfig
-from bridge.crm.retailcrm.hosts import Hosts, Transport
+from bridge.crm.retailcrm.hosts import judge
 from bridge.crm.retailcrm.mapping import map_delivery
 from bridge.errors import BadInput, CrmRefused, CrmUnavailable
+from bridge.hosts import Hosts, Transport
 from bridge.pacing import Rate
 from bridge.routing.model import Responsible
 
@@ -40,9 +41,9 @@ class RetailcrmIntegration:
     """
 
     kind = "retailcrm"
-    # Telephony methods allow 40 in a second to a key. Deliveries take 32 at the most: the rest is for questions about
-    # callers, which cannot wait.
-    rate = Rate(per_second=28, burst=4)
+    # Telephony methods allow 40 in a second to a key. In no second do deliveries take more than 28: the rest is for
+    # questions about callers (`LookupLimits.rate` takes 12 at the most), which cannot wait.
+    rate = Rate(per_second=24, burst=4)
 
     def __init__(self, hosts: Hosts, *, timeout: float = 3.0) -> None:
         self.timeout = timeout
@@ -106,7 +107,7 @@ class RetailcrmIntegration:
         current = self._open.get(enterprise_number)
         if current is not None and current.opened_for == (config.domain, config.api_key):
             return current, None
-        address = self._hosts.judge(config.domain)
+        address = judge(self._hosts, config.domain)
         inner = httpx.AsyncHTTPTransport(
             verify=self._tls,
             trust_env=False,
