@@ -35,7 +35,6 @@ from bridge.crm.matrix import Matrix
 from bridge.crm.metrics import DeliveryMetrics
 from bridge.crm.outbox import Outbox
 from bridge.crm.port import Integration
-from bridge.crm.retailcrm.hosts import Hosts
 from bridge.crm.retailcrm.integration import RetailcrmIntegration
 from bridge.crm.retailcrm.routes import RetailcrmRoutes
 from bridge.crm.worker import Worker
@@ -48,6 +47,7 @@ from bridge.db.sealer import Sealer
 from bridge.db.server import DatabaseServer
 from bridge.directory import Directory
 from bridge.errors import BridgeError, SettingsError
+from bridge.hosts import Hosts
 from bridge.http.app import create_app
 from bridge.http.auth.doors import bootstrap_admin
 from bridge.http.auth.principal import Principal

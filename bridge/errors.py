@@ -84,6 +84,12 @@ class Conflict(BridgeError):
     status = 409
 
 
+class CallOver(Conflict):
+    """The call is over already."""
+
+    code = "CALL_OVER"
+
+
 class TooLarge(BridgeError):
     """The request is too large."""
 
@@ -162,6 +168,18 @@ class AriError(Outside):
         self.http_status = http_status  # what Asterisk answered; 0: it did not answer
 
 
+class HostUnknown(Outside):
+    """The name of a host has no address."""
+
+    code = "HOST_UNKNOWN"
+
+
+class HostForbidden(Outside):
+    """The name of a host leads where the bridge must not call."""
+
+    code = "HOST_FORBIDDEN"
+
+
 class CrmUnavailable(Outside):
     """The CRM cannot be reached, is overloaded, or does not answer as a CRM does."""
 
@@ -224,6 +242,40 @@ class StoreProblem(Outside):
 
     code = "STORE_UNAVAILABLE"
     status = 503
+
+
+class MangoUnavailable(Outside):
+    """Mango Office cannot be reached, is overloaded, or does not answer as it should. `retry_after` in seconds."""
+
+    code = "MANGO_UNAVAILABLE"
+    status = 503
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after = retry_after
+
+
+class MangoTimeout(MangoUnavailable):
+    """Mango Office did not answer in time: whether it acted is not known. Nothing is sent again."""
+
+    code = "MANGO_TIMEOUT"
+    status = 504
+
+
+class MangoPaused(MangoUnavailable):
+    """Mango Office must be left alone for a while: another request would make its penalty worse."""
+
+    code = "MANGO_PAUSED"
+
+
+class MangoRefused(Outside):
+    """Mango Office refused the request. `result` is its code, where it gave one."""
+
+    code = "MANGO_REFUSED"
+
+    def __init__(self, message: str = "", *, result: int | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.result = result
 
 
 class DatabaseProblem(BridgeError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,10 +19,11 @@ from bridge.apply import declared, reading, rules
 from bridge.apply.merge import Made, Merge
 from bridge.apply.reading import WrongFile
 from bridge.configuration import State, differences
-from bridge.crm.retailcrm.hosts import Hosts
+from bridge.crm.retailcrm.hosts import judge
 from bridge.db import configuration
 from bridge.db.deployment import opened
 from bridge.db.pool import Connection
+from bridge.hosts import Hosts
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.settings.keys import secret_keys
@@ -73,7 +75,7 @@ async def apply(
         merge.file(file)
         hosts = Hosts(trusted)
         try:
-            problems = [*merge.problems, *rules.of_result(file, merge.new, hosts.judge)]
+            problems = [*merge.problems, *rules.of_result(file, merge.new, partial(judge, hosts))]
         finally:
             hosts.close()
         if problems:

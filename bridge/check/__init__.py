@@ -15,11 +15,11 @@ import structlog
 from bridge.check import here, outside, russian
 from bridge.check.finding import Finding, Level
 from bridge.configuration import State
-from bridge.crm.retailcrm.hosts import Hosts
 from bridge.db import configuration
 from bridge.db.deployment import address
 from bridge.db.pool import Connection, connect
 from bridge.errors import BridgeError, DatabaseProblem
+from bridge.hosts import Hosts
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.settings.keys import secret_keys

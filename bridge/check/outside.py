@@ -14,8 +14,9 @@ from bridge.calls.model import Rules
 from bridge.check.finding import Finding
 from bridge.configuration import Enterprise, Pbx
 from bridge.crm.retailcrm.client import Client
-from bridge.crm.retailcrm.hosts import Hosts, Transport
+from bridge.crm.retailcrm.hosts import judge
 from bridge.errors import AriError, BadInput, CrmRefused, CrmUnavailable
+from bridge.hosts import Hosts, Transport
 from bridge.secrets import SEALED
 
 _SEALED = "A secret was sealed with a key that is not in BRIDGE_SECRET_KEY."
@@ -88,7 +89,7 @@ async def retailcrm(enterprise: Enterprise, hosts: Hosts, timeout: float) -> lis
     if key.startswith(SEALED):
         return [Finding("error", place, _SEALED, _UNSEAL)]
     try:
-        address = hosts.judge(str(config.get("domain") or ""))
+        address = judge(hosts, str(config.get("domain") or ""))
         inner = httpx.AsyncHTTPTransport(trust_env=False)
         client = Client(address.url, key, Transport(hosts, address, inner))
     except BadInput as problem:

@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from scripted_crm import Switch
 
 from bridge.crm.metrics import DeliveryMetrics
-from bridge.crm.retailcrm.hosts import Hosts
 from bridge.crm.retailcrm.integration import RetailcrmIntegration
 from bridge.crm.worker import Settings, Worker
+from bridge.hosts import Hosts
 
 
 @pytest.fixture

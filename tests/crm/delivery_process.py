@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from bridge.crm.metrics import DeliveryMetrics
 from bridge.crm.retailcrm.config import RetailcrmConfig
-from bridge.crm.retailcrm.hosts import Hosts
 from bridge.crm.retailcrm.integration import RetailcrmIntegration
 from bridge.crm.worker import Worker
 from bridge.db.pool import open_pool
+from bridge.hosts import Hosts
 
 
 async def main(database_url: str, accounts: dict[str, list[str]]) -> None:

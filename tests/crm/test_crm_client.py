@@ -12,9 +12,9 @@ import pytest
 from bridge.crm.port import Delivered, Later, Outcome, Refused, Request
 from bridge.crm.retailcrm.client import Client
 from bridge.crm.retailcrm.config import RetailcrmConfig
-from bridge.crm.retailcrm.hosts import Hosts
 from bridge.crm.retailcrm.integration import RetailcrmIntegration
 from bridge.errors import BadInput, CrmRefused, CrmTimeout, CrmUnavailable
+from bridge.hosts import Hosts
 from lab.retailcrm import Account, Customer, Emulator, Faults, User
 
 KEY = "7c1f-very-secret"

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bridge.crm.retailcrm.hosts import Address, Hosts, Transport, is_public
-from bridge.errors import BadInput, CrmRefused, CrmUnavailable
+from bridge.crm.retailcrm.client import Client
+from bridge.crm.retailcrm.hosts import judge
+from bridge.errors import BadInput, CrmRefused, CrmUnavailable, HostForbidden, HostUnknown
+from bridge.hosts import Address, Hosts, Transport, is_public
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
     ],
 )
 def test_addresses_that_are_allowed(hosts: Hosts, domain: str, url: str) -> None:
-    assert hosts.judge(domain).url == url
+    assert judge(hosts, domain).url == url
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_addresses_that_are_allowed(hosts: Hosts, domain: str, url: str) -> None
 )
 def test_addresses_that_are_not(hosts: Hosts, domain: str, allowed: str) -> None:
     with pytest.raises(BadInput) as refused:
-        hosts.judge(domain)
+        judge(hosts, domain)
     assert refused.value.details["field"] == "domain"
     assert allowed in str(refused.value.details["allowed"])
 
@@ -115,27 +117,26 @@ def test_addresses_of_our_own_network_however_wrapped(ip: str) -> None:
 
 async def test_a_name_that_leads_inside_is_refused(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     names(monkeypatch, ["8.8.8.8", "10.0.0.1"])
-    with pytest.raises(CrmRefused, match=r"10\.0\.0\.1, which is not a public one") as refused:
-        await hosts.resolve(hosts.judge("https://june.retailcrm.ru"))
-    assert not refused.value.final
+    with pytest.raises(HostForbidden, match=r"10\.0\.0\.1, which is not a public one"):
+        await hosts.resolve(judge(hosts, "https://june.retailcrm.ru"))
 
 
 async def test_a_trusted_name_may_lead_inside(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     names(monkeypatch, ["10.0.0.1"])
-    assert await hosts.resolve(hosts.judge("http://a.crm.example.test")) == "10.0.0.1"
+    assert await hosts.resolve(judge(hosts, "http://a.crm.example.test")) == "10.0.0.1"
 
 
 async def test_a_name_without_an_address_may_have_one_later(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     names(monkeypatch, [], ["8.8.8.8"])
-    address = hosts.judge("https://june.retailcrm.ru")
-    with pytest.raises(CrmUnavailable, match=r"june\.retailcrm\.ru has no address"):
+    address = judge(hosts, "https://june.retailcrm.ru")
+    with pytest.raises(HostUnknown, match=r"june\.retailcrm\.ru has no address"):
         await hosts.resolve(address)
     assert await hosts.resolve(address) == "8.8.8.8"
 
 
 async def test_many_askers_ask_once(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = names(monkeypatch, ["8.8.8.8"])
-    address = hosts.judge("https://june.retailcrm.ru")
+    address = judge(hosts, "https://june.retailcrm.ru")
     assert set(await asyncio.gather(*(hosts.resolve(address) for _ in range(20)))) == {"8.8.8.8"}
     assert asked == ["june.retailcrm.ru"]
     hosts.forget(address)
@@ -147,7 +148,7 @@ async def test_an_asker_who_gives_up_does_not_take_the_answer_from_the_others(
     hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names(monkeypatch, ["8.8.8.8"])
-    address = hosts.judge("https://june.retailcrm.ru")
+    address = judge(hosts, "https://june.retailcrm.ru")
     first, second = asyncio.create_task(hosts.resolve(address)), asyncio.create_task(hosts.resolve(address))
     await asyncio.sleep(0)
     first.cancel()
@@ -169,7 +170,7 @@ async def test_the_connection_goes_to_the_address_that_was_judged(
     # given a name server that says something else when it is asked again
     names(monkeypatch, ["8.8.8.8"], ["10.0.0.1"])
     inner = Recorder()
-    transport = Transport(hosts, hosts.judge("https://june.retailcrm.ru"), inner)
+    transport = Transport(hosts, judge(hosts, "https://june.retailcrm.ru"), inner)
     async with httpx.AsyncClient(transport=transport, base_url="https://june.retailcrm.ru") as client:
         await client.get("/api/credentials")
     [sent] = inner.requests
@@ -217,7 +218,7 @@ async def test_the_certificate_must_be_the_accounts_though_an_address_is_called(
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serving)
     names(monkeypatch, ["127.0.0.1"])
     port = server.sockets[0].getsockname()[1]
-    address = hosts.judge(f"https://june.crm.example.test:{port}")
+    address = judge(hosts, f"https://june.crm.example.test:{port}")
     inner = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(cafile=str(file)))
     async with httpx.AsyncClient(transport=Transport(hosts, address, inner), base_url=address.url) as client:
         if believed:
@@ -238,3 +239,16 @@ async def test_a_client_of_one_account_calls_no_other(hosts: Hosts) -> None:
         with pytest.raises(httpx.UnsupportedProtocol):
             await client.get("https://evil.test/")
     assert inner.requests == []
+
+
+async def test_whoever_asks_a_crm_hears_that_its_name_leads_nowhere(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names(monkeypatch, [], ["10.0.0.1"])
+    address = judge(hosts, "https://june.retailcrm.ru")
+    client = Client(address.url, "key", Transport(hosts, address, Recorder()))
+    with pytest.raises(CrmUnavailable, match="has no address"):
+        await client.credentials(1.0)
+    with pytest.raises(CrmRefused, match="not a public one"):
+        await client.credentials(1.0)
+    await client.close()

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from bridge.errors import BadInput, CrmRefused, CrmTimeout, CrmUnavailable
+from bridge.errors import BadInput, CrmRefused, CrmTimeout, CrmUnavailable, HostForbidden, HostUnknown
 
 MAX_CALLS = 50
 """Calls in one upload; RetailCRM's own .NET client refuses more."""
@@ -137,6 +137,10 @@ class Client:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException):
             raise CrmTimeout(f"no answer within {timeout:g} s") from None
+        except HostUnknown as problem:
+            raise CrmUnavailable(problem.message) from None
+        except HostForbidden as problem:
+            raise CrmRefused(problem.message) from None
         except httpx.HTTPError as problem:
             # `from None`: the original's request carries the key.
             raise CrmUnavailable(self._clean(f"{type(problem).__name__}: {problem}")) from None
