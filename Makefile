@@ -15,7 +15,7 @@ demo: setup  ## the whole product on this machine: a real Asterisk, real calls, 
 
 test: setup lint  ## every check and test, against the same real parts
 	@$(PY) -m lab install
-	@$(PY) -m pytest -n 2 --dist loadgroup
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup  ## style, types, layers
 	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }

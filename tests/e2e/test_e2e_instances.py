@@ -21,8 +21,6 @@ from lab.service import Service
 from lab.stage import CLIENT_ID, Stage, stage
 from lab.truth import TOLERANCE
 
-pytestmark = pytest.mark.xdist_group("e2e_instances")
-
 SETTINGS = {"BRIDGE_SECRET_KEY": "a-key-that-both-instances-have-0123456789", "BRIDGE_CRM_HOSTS": "127.0.0.1"}
 """What instances of one deployment share, beside the database."""
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import pytest
 from e2e_verbs import calls_of, eventually, nothing_owed, record, whole
 
 from lab.conversation import Conversation, Who
@@ -14,8 +13,6 @@ from lab.retailcrm.account import Faults
 from lab.service import Service
 from lab.stage import Stage
 from lab.truth import TOLERANCE, Truth
-
-pytestmark = pytest.mark.xdist_group("e2e_kill")
 
 CLOSED_WITHIN = 30.0
 

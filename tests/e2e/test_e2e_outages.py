@@ -29,8 +29,6 @@ from lab.service import Service
 from lab.stage import Stage, company_file
 from lab.truth import TOLERANCE, Truth
 
-pytestmark = pytest.mark.xdist_group("e2e_outages")
-
 NOTICED_WITHIN = 15.0
 CLOSED_WITHIN = 30.0
 

@@ -7,13 +7,10 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import pytest
 from e2e_verbs import apply, eventually, health, is_up, told
 
 from lab.service import free_port
 from lab.stage import Stage, company_file
-
-pytestmark = pytest.mark.xdist_group("e2e_strange_pbxs")
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
