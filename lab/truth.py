@@ -37,7 +37,8 @@ class Truth:
     """None: not asked, because nobody's hand ended it"""
     transfers: tuple[Hop, ...] | None = ()
     """None: not asked"""
-    holds: int = 0
+    holds: int | None = 0
+    """None: not asked"""
     queue: str | None = None
     recorded: bool = False
     wait_seconds: float | None = None
@@ -49,11 +50,13 @@ class Truth:
         """Where `record`, with the field names of `replay`, says otherwise; empty when it is right."""
         expected: dict[str, tuple[Any, Any]] = {
             name: (getattr(self, name), record.get(name))
-            for name in ("direction", "client_number", "status", "answered_by", "answered_first", "holds", "queue")
+            for name in ("direction", "client_number", "status", "answered_by", "answered_first", "queue")
         }
         listed = [extension for extension in record.get("extensions") or () if extension not in self.tried]
         expected["extensions"] = sorted(self.extensions), sorted(listed)
         expected["recorded"] = self.recorded, record.get("recording") is not None
+        if self.holds is not None:
+            expected["holds"] = self.holds, record.get("holds")
         if self.line is not None:
             expected["line"] = self.line, record.get("line")
         if self.ended_by is not None:
