@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ from bridge.redirect import Redirects, RoutingMetrics
 from bridge.secrets import Vault
 from bridge.settings import Role, Settings
 from bridge.settings.keys import secret_keys
+from bridge.troubles import Troubles, Unwritten
 from bridge.watch import Watched
 
 log = structlog.get_logger(__name__)
@@ -255,6 +256,13 @@ class _Commands:
         """For /stats: what the mailboxes of the PBXs watched since the start have taken and refused."""
         return {str(key): watched.mailbox.figures() for key, watched in self.watched.items()}
 
+    def unwritten(self) -> Iterator[Unwritten]:
+        """PBXs of this instance whose calls the database does not take now."""
+        for state in self.supervisor.states():
+            watched = self.watched.get(state.id)
+            if watched is not None and watched.mailbox.problem and state.state != "elsewhere":
+                yield Unwritten(state.enterprise_number, state.name, watched.mailbox.problem)
+
     def _attach(self, leases: Leases) -> Callable[[PbxRow, int], Awaitable[Watched]]:
         known = self._known
 
@@ -328,6 +336,12 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
             "mailboxes": commands.figures,
             "sealer": known.sealer.figures,
         },
+        troubles=Troubles(
+            secrets=lambda: known.sealer.problems,
+            integrations=known.matrix.broken,
+            unwritten=commands.unwritten,
+            folder=settings.data_dir if settings.database_url is None else None,
+        ),
     )
 
     async def reception(request: Request) -> Principal | None:

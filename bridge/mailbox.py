@@ -82,13 +82,14 @@ class Machine(Protocol):
 
 
 class Mailbox:
-    """One machine's. `name` is its PBX's, for the log."""
+    """One machine's. `name` is its PBX's, for the log. `problem`: why nothing can be written now, or empty."""
 
     def __init__(self, name: str, machine: Machine, ledger: Ledger, limit: int = LIMIT) -> None:
         self.name = name
         self.refused = 0
         self.unwritable = 0
         self.written = 0
+        self.problem = ""
         self._machine = machine
         self._ledger = ledger
         self._limit = limit
@@ -173,7 +174,9 @@ class Mailbox:
             try:
                 await self._ledger.write(batch)
                 self.written += 1
+                self.problem = ""
             except DatabaseProblem as problem:
+                self.problem = problem.message
                 log.warning("database_away", pbx=self.name, problem=problem.message, calls=len(works))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, RETRY_MOST)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,12 +13,11 @@ import asyncpg
 from bridge.check.finding import Finding
 from bridge.db import migrate
 from bridge.db.pool import connect, require_version
+from bridge.disk import LITTLE, MEGABYTE, TOO_LITTLE, free
 from bridge.errors import DatabaseProblem, SettingsError
 from bridge.settings import Settings
 from bridge.settings.keys import FILE as SECRET_KEY_FILE
 
-MEGABYTE = 1024 * 1024
-DISK_ERROR, DISK_WARNING = 200 * MEGABYTE, 1024 * MEGABYTE
 _APPLIED = "select number, name, sha256 from schema_migrations order by number"
 _WRITES = "create temporary table bridge_check on commit drop as select repeat('x', 8000) from generate_series(1, 100)"
 
@@ -84,11 +82,11 @@ def _directory(place: str, folder: Path) -> Iterator[Finding]:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("error", place, f"{existing} cannot be written to.", "Let the service's user own it.")
         return
-    free = shutil.disk_usage(existing).free
-    said = f"{folder} has {free // MEGABYTE} MB free."
-    if free < DISK_WARNING:
+    left = free(folder)
+    said = f"{folder} has {left // MEGABYTE} MB free."
+    if left < LITTLE:
         yield Finding(
-            "error" if free < DISK_ERROR else "warning", place, said, "Make room: a full disk stops the database."
+            "error" if left < TOO_LITTLE else "warning", place, said, "Make room: a full disk stops the database."
         )
     else:
         yield Finding("ok", place, said)

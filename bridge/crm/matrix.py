@@ -215,10 +215,11 @@ class Matrix:
 
     def figures(self) -> dict[str, Any]:
         """For /stats."""
-        return {
-            "broken": {number: dict(entry.broken) for number, entry in self._map.items() if entry.broken},
-            **self.counted.shown(),
-        }
+        return {"broken": self.broken(), **self.counted.shown()}
+
+    def broken(self) -> dict[str, dict[str, str]]:
+        """Enterprise number -> integration -> why it cannot work; only where there is one."""
+        return {number: dict(entry.broken) for number, entry in self._map.items() if entry.broken}
 
     def changed(self, payload: str) -> None:
         """A NOTIFY of bridge_integrations."""

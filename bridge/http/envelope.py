@@ -33,6 +33,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
         return Page(data, Pagination(page, limit, total, -(-total // limit)))
 
 
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
+    """Data whose `status` stands beside it in the envelope too, where monitoring systems look for it."""
+
+    status: str
+
+
 class Problem(msgspec.Struct, frozen=True):
     """`code` is stable and for machines, `message` is for people, `details` may name field, found and allowed."""
 
@@ -60,6 +66,8 @@ class JSON(Response):
 def success(data: Any, status: int = 200) -> JSON:
     if isinstance(data, Page):
         return JSON({"success": True, "data": data.data, "pagination": data.pagination}, status)
+    if isinstance(data, Stated):
+        return JSON({"success": True, "status": data.status, "data": data}, status)
     return JSON({"success": True, "data": data}, status)
 
 

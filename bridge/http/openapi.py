@@ -10,7 +10,7 @@ from typing import Any, get_origin
 import msgspec
 from starlette.responses import Response
 
-from bridge.http.envelope import Failure, Page, Pagination
+from bridge.http.envelope import Failure, Page, Pagination, Stated
 from bridge.http.operation import Operation, Path
 
 _REF = "#/components/schemas/{name}"
@@ -97,6 +97,8 @@ def _answer(operation: Operation, schema_of: dict[str, Any], pagination: dict[st
     properties: dict[str, Any] = {"success": {"const": True}, "data": schema_of[_key(_item(operation.answer))]}
     if get_origin(operation.answer) is Page:
         properties["pagination"] = pagination
+    if isinstance(operation.answer, type) and issubclass(operation.answer, Stated):
+        properties["status"] = {"type": "string", "description": "That of `data`"}
     schema = {"type": "object", "properties": properties, "required": list(properties)}
     return {"description": operation.summary, "content": {"application/json": {"schema": schema}}}
 

@@ -7,11 +7,13 @@ for the envelope, a `Page` for a paginated list, or a Response of its own. The s
 
 from __future__ import annotations
 
+import types
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from bridge.db.accounts import Role
 from bridge.errors import Unauthorized
@@ -63,11 +65,19 @@ class Operation:
         hints = get_type_hints(self.handler)
         self.params = hints.get("params")
         self.body = hints.get("body")
-        self.answer = hints["return"]
+        self.answer = _data(hints["return"])
 
     @property
     def summary(self) -> str:
         return (self.handler.__doc__ or "").strip().split("\n")[0].rstrip(".")
+
+
+def _data(annotation: Any) -> Any:
+    """What a handler gives for the envelope: of `Data | JSON`, which may also answer for itself, it is `Data`."""
+    if not isinstance(annotation, types.UnionType):
+        return annotation
+    (data,) = (kind for kind in annotation.__args__ if not (isinstance(kind, type) and issubclass(kind, Response)))
+    return data
 
 
 @dataclass(slots=True, init=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.http import legacy, pages
-from bridge.http.api import auth, calls, deliveries, service
+from bridge.http.api import auth, calls, deliveries, health, service
 from bridge.http.operation import ADMINISTRATORS, ANYONE, STAFF, USERS, Operation, Path
 
 API: tuple[Path, ...] = (
-    Path("/health", GET=Operation(service.health, ANYONE)),
+    Path("/health", GET=Operation(health.health, ANYONE)),
     Path("/metrics", GET=Operation(service.metrics, ANYONE)),
     Path("/stats", GET=Operation(service.stats, STAFF)),
     Path("/api/v1/auth/login", POST=Operation(auth.login, ANYONE)),

@@ -33,6 +33,13 @@ class PbxState(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes the service do less than it should, a PBX aside. `enterprise_number` None: the whole deployment's."""
+
+    text: str
+    enterprise_number: str | None = None
+
+
 class Pbxs(Protocol):
     """The exchanges, whichever instance owns them."""
 
@@ -71,7 +78,8 @@ Figures = Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 @dataclass(kw_only=True)
 class Services:
-    """`figures` are shown by /stats under their names (the caches, the matrix's counters, whatever else counts)."""
+    """`figures` are shown by /stats under their names (the caches, the matrix's counters, whatever else counts).
+    `troubles` make /health degraded."""
 
     settings: HttpSettings
     pool: asyncpg.Pool
@@ -81,5 +89,6 @@ class Services:
     feed: LiveFeed
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     figures: Mapping[str, Figures] = field(default_factory=dict)
+    troubles: Callable[[], Sequence[Trouble]] = tuple
     login_limits: LoginLimits = field(default_factory=LoginLimits)
     clock: Callable[[], float] = time.time

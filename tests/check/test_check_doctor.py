@@ -156,8 +156,8 @@ async def test_full_disk_and_data_directory_in_the_way(
     assert not well
     assert f"✗ data directory: {tmp_path / 'file'} cannot be written to." in said
     assert "✓ log directory: " in said
-    monkeypatch.setattr("bridge.check.here.DISK_ERROR", 1 << 60)
-    monkeypatch.setattr("bridge.check.here.DISK_WARNING", 1 << 60)
+    monkeypatch.setattr("bridge.check.here.TOO_LITTLE", 1 << 60)
+    monkeypatch.setattr("bridge.check.here.LITTLE", 1 << 60)
     well, said = await examine(env)
     assert not well
     assert "✗ data directory: " in said

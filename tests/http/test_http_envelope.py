@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from http_office import KEY, URL, Exchanges, Office, People
+from http_office import KEY, URL, Office, People
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 
@@ -21,7 +21,7 @@ from bridge.http.edge import LARGEST_BODY
 from bridge.http.operation import ANYONE, Operation, Path, Visit
 from bridge.http.period import moment
 from bridge.http.routes import API, specific_first
-from bridge.http.services import HttpSettings, PbxState, Services
+from bridge.http.services import HttpSettings, Services
 
 
 @pytest.mark.parametrize(
@@ -145,29 +145,7 @@ async def test_files_may_be_kept_because_their_address_changes_with_them(client:
     assert answer.headers["content-type"].startswith("text/css")
 
 
-# --- health, stats, metrics -----------------------------------------------------------------------------------------
-
-
-async def test_health_is_ok_while_all_works(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/health")
-
-    assert answer.status_code == 200
-    assert answer.json()["data"]["status"] == "ok"
-    assert answer.json()["data"]["reasons"] == []
-
-
-async def test_a_pbx_that_is_down_degrades_in_plain_words(client: httpx.AsyncClient, services: Services) -> None:
-    assert isinstance(services.pbxs, Exchanges)
-    services.pbxs.now.append(
-        PbxState(enterprise_number="0367", name="second", state="auth_failed", problem="the AMI password is wrong")
-    )
-
-    answer = await client.get("/health")
-
-    assert answer.status_code == 200
-    data = answer.json()["data"]
-    assert data["status"] == "degraded"
-    assert data["reasons"] == ["PBX second of enterprise 0367: the AMI password is wrong"]
+# --- stats, metrics, a lost database ----------------------------------------------------------------------------------
 
 
 async def test_a_database_that_went_away_is_503_everywhere_and_forgiven_when_it_is_back(
@@ -184,6 +162,7 @@ async def test_a_database_that_went_away_is_503_everywhere_and_forgiven_when_it_
             for path in ("/health", "/api/v1/calls"):
                 answer = await client.get(path, headers={"Cookie": "bridge_session=any"})
                 assert (answer.status_code, answer.json()["error"]["code"]) == (503, "DATABASE_PROBLEM"), path
+            assert (await client.get("/health")).json()["status"] == "down"
             metrics = await client.get("/metrics")
             assert "bridge_database_up 0.0" in metrics.text
 
@@ -206,7 +185,8 @@ async def test_stats_show_ones_own_matrix_pbxs_and_debts(sign_in: People, office
         {"enterprise_number": "0367", "integration_type": "retailcrm", "state": "dead", "count": 1}
     ]
     assert own["active_calls"] == 1
-    assert own["figures"] == {"cache": {"hits": 3}}
+    assert own["figures"] == {}, "they tell of every enterprise"
+    assert everything["figures"] == {"cache": {"hits": 3}}
     assert everything["matrix"] == {"0367": {"retailcrm": True}, "0400": {"retailcrm": False}}
     assert len(everything["pbxs"]) == 2
     assert (await anna.get("/stats")).status_code == 403

@@ -106,6 +106,20 @@ async def test_while_the_database_is_away_a_call_is_one_work_with_all_its_change
     assert (work.call.status, work.call.talk_seconds, work.state) == ("answered", 7, None)
 
 
+async def test_what_keeps_it_from_writing_is_known_until_it_writes_again(exchange: Exchange) -> None:
+    exchange.ledger.there = False
+    async with writing(exchange.mailbox):
+        exchange.tell(*began())
+        await exchange.ledger.attempted(2)
+
+        assert exchange.mailbox.problem == "The database is away."
+
+        exchange.ledger.there = True
+        await written(exchange.mailbox)
+
+    assert exchange.mailbox.problem == ""
+
+
 async def test_memory_is_bounded_and_what_a_crm_is_owed_is_kept(exchange: Exchange) -> None:
     exchange = Exchange(limit=10)
     exchange.ledger.there = False

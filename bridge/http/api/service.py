@@ -1,4 +1,4 @@
-"""How the service is: for load balancers, for people, for Prometheus, for programmers."""
+"""How the service is: for people and for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,22 +14,12 @@ from starlette.responses import Response
 
 from bridge.db import call_lists, deliveries, enterprises
 from bridge.db.scope import Scope
-from bridge.errors import DatabaseProblem
+from bridge.http.api.health import DATABASE_SECONDS
 from bridge.http.errors import DATABASE_GONE
 from bridge.http.operation import Visit
 from bridge.http.services import PbxState, Services
 
-_DATABASE_SECONDS = 2.0
 _EVERYTHING = Scope(None)
-
-
-class Health(msgspec.Struct, frozen=True):
-    """`degraded`: something outside the service does not do its part; `reasons` say what, in plain words."""
-
-    status: Literal["ok", "degraded"]
-    reasons: list[str]
-    pbxs: list[PbxState]
-    version: str
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -52,23 +42,6 @@ class Stats(msgspec.Struct, frozen=True):
     pbxs: list[PbxState]
     deliveries: list[Waiting]
     figures: dict[str, dict[str, Any]]
-
-
-async def health(visit: Visit) -> Health:
-    """Whether the service works: 200 while its database does; a PBX that is down makes it degraded, not dead."""
-    services = visit.desk.services
-    try:
-        async with asyncio.timeout(_DATABASE_SECONDS), services.pool.acquire() as connection:
-            await connection.fetchval("select 1")
-            pbxs = list(await services.pbxs.states())
-    except (TimeoutError, *DATABASE_GONE) as error:
-        raise DatabaseProblem("The database does not answer", reason=type(error).__name__) from None
-    reasons = [
-        f"PBX {pbx.name} of enterprise {pbx.enterprise_number}: {pbx.problem or pbx.state}"
-        for pbx in pbxs
-        if pbx.state != "up"
-    ]
-    return Health("degraded" if reasons else "ok", reasons, pbxs, version("asterisk-bridge"))
 
 
 async def stats(visit: Visit) -> Stats:
@@ -94,7 +67,7 @@ async def metrics(visit: Visit) -> Response:
     """Metrics for Prometheus, without names of enterprises, people or numbers."""
     desk = visit.desk
     try:
-        async with asyncio.timeout(_DATABASE_SECONDS), desk.services.pool.acquire() as connection:
+        async with asyncio.timeout(DATABASE_SECONDS), desk.services.pool.acquire() as connection:
             desk.metrics.active_calls.set(await call_lists.count_active(connection, _EVERYTHING))
             desk.metrics.show_pbxs(pbx.state for pbx in await desk.services.pbxs.states())
             desk.metrics.database_up.set(1)
