@@ -18,7 +18,10 @@ test: setup lint  ## every check and test, against the same real parts
 	@$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup  ## style, types, layers
-	@.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	@.venv/bin/ruff check -q .
+	@.venv/bin/ruff format -q --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 
 bench: setup  ## the benchmarks, each beside its peer
 	@for b in bench/*.py; do echo "== $$b"; $(PY) $$b || exit 1; done
