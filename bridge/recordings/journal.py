@@ -47,6 +47,13 @@ update calls c set recording_url = l.url, updated_at = now()
 from jsonb_to_recordset($1) as l (id bigint, url text)
 where c.id = l.id and c.recording_url is null
 """
+# The first recording that is there, or still may come; the call's own, if it is one of its others, stays.
+_BEST = """
+select c.id, c.recording_url,
+    array_agg(r.link_id order by r.id) filter (where r.state not in ('absent', 'expired')) as links
+from calls c join recordings r using (enterprise_number, pbx_name, call_id)
+where (c.enterprise_number, c.pbx_name, c.call_id) = ($1, $2, $3) group by c.id
+"""
 # A call has one file of its own at its PBX: that of the absorbed call stays beside it, under its old call's id.
 _MOVE = """
 update recordings r set call_id = $4, part = case when exists (
@@ -83,7 +90,7 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """A recording of a call as people see it. `reason`: why it is not there; `size` (bytes), `sha256`: once it is stored."""
+    """A recording of a call as people see it. `reason`: why it is not there; `size` (bytes), `sha256`: once stored."""
 
     id: int
     enterprise_number: str
@@ -164,6 +171,16 @@ class Recordings:
                 if row["state"] not in _NEVER:
                     url = self._links.url(enterprise_number, call_pk, row["link_id"])
                     await conn.execute(_SET_LINKS, [{"id": call_pk, "url": url}])
+
+    async def relink(self, conn: Connection, enterprise_number: str, pbx_name: str, call_id: str) -> None:
+        """The call's link leads to a recording that is there or may come; where there is none, it has none."""
+        row = await conn.fetchrow(_BEST, enterprise_number, pbx_name, call_id)
+        if row is None:
+            return
+        urls = [self._links.url(enterprise_number, row["id"], link_id) for link_id in row["links"] or ()]
+        best = urls[0] if urls else None
+        if row["recording_url"] != best and row["recording_url"] not in urls:
+            await conn.execute(_SET_LINK, row["id"], best)
 
     def url(self, recording: Recording) -> str:
         return self._links.url(recording.enterprise_number, recording.call_pk, recording.link_id)
