@@ -14,6 +14,7 @@ a `reaches` of what was `consults`: that is a transfer.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import msgspec
@@ -97,8 +98,8 @@ class Parties:
         """They come of a command or a callback's initiator, and from no other leg; or they are known by the leg from
         the phone they rang to the number they showed."""
         found = {leg.call_id for leg in self.legs if (leg.command_id or leg.callback) and not leg.taken_from}
-        for first in self.legs:
-            if any(_second_half(first, second) for second in self.legs if second is not first):
+        for first, second in itertools.combinations(self.legs, 2):
+            if _second_half(first, second):
                 found.add(first.call_id)
         return {each for each in found if not self.by_id[each].nobodys and not self._calls_out(self.by_id[each])}
 
