@@ -78,15 +78,31 @@ async def serve(settings: Settings, roles: Sequence[Role]) -> None:
         loop.add_signal_handler(number, stopping.set)
     async with contextlib.AsyncExitStack() as stack:
         parts = Parts(stack)
-        await _open(settings, roles, parts)
-        log.info("serving", roles=list(roles), http=str(settings.http), agi=str(settings.agi))
         stop = parts.run(stopping.wait(), "stop")
+        if not await _unless(stop, _open(settings, roles, parts)):
+            return  # told to stop while it waited for its database
+        log.info("serving", roles=list(roles), http=str(settings.http), agi=str(settings.agi))
         done, _ = await asyncio.wait(parts.tasks, return_when=asyncio.FIRST_COMPLETED)
         if stop not in done:
             failed = next(iter(done))
             log.error("part_failed", part=failed.get_name(), exc_info=failed.exception())
             raise BridgeError(f"{failed.get_name()} has failed, and the service cannot go on without it: see the log")
         log.info("stopping")
+
+
+async def _unless(stop: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was done; it is given up when `stop` is first. Raises what it raises."""
+    task = asyncio.create_task(work, name="start")
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        return False
+    task.result()
+    return True
 
 
 class Parts:

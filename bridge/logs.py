@@ -21,6 +21,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from bridge.errors import SettingsError
 from bridge.settings import LogLevel, Settings
 
 HIDDEN = "***"
@@ -55,7 +56,9 @@ def redact_text(text: str) -> str:
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Set both logging systems up, once per process. `stream` is stderr unless given."""
+    """Set both logging systems up, once per process. `stream` is stderr unless given.
+
+    Raises SettingsError when the files of BRIDGE_LOG_DIR cannot be made."""
     stream = stream or sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -81,8 +84,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     console.setFormatter(_formatter(shared, _readable() if tty else _json()))
     handlers: list[logging.Handler] = [console]
     if settings.log_dir is not None:
-        settings.log_dir.mkdir(parents=True, exist_ok=True)
         for name, level in (("combined.log", logging.NOTSET), ("error.log", logging.ERROR)):
+            _make(settings.log_dir / name)
             file = LogFile(settings.log_dir / name, stream)
             file.setLevel(level)
             file.setFormatter(_formatter(shared, _json()))
@@ -96,6 +99,18 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     root.setLevel(_level(settings.log_level))
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, _level(settings.log_level)))
+
+
+def _make(path: Path) -> None:
+    """At the start a log that cannot be written is a wrong setting; both files are there before there is a line."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as problem:
+        raise SettingsError(
+            f"BRIDGE_LOG_DIR: {path} cannot be written: {problem.strerror}; allowed: a directory that this user may "
+            "write to"
+        ) from problem
 
 
 class LogFile(logging.handlers.WatchedFileHandler):

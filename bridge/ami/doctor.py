@@ -190,7 +190,9 @@ class _Visit:
     async def _contexts(self) -> None:
         if "ShowDialPlan" not in self.commands:
             return  # said already: the class is reporting
-        if not await self._has_context(HOOK):
+        if await self._has_context(HOOK):
+            self._say("ok", f"context {HOOK}", "The dialplan has it: it can ask who should get a call.")
+        else:
             self._say(
                 "warning",
                 f"context {HOOK}",

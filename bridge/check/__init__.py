@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from bridge.check import here, outside, russian
+from bridge.check import here, outside, russian, storage
 from bridge.check.finding import Finding, Level
 from bridge.configuration import State
 from bridge.db import configuration
@@ -52,6 +52,7 @@ async def run(env: Mapping[str, str], say: Callable[[str], Any], *, timeout: flo
     if settings is None:
         return False
     tell([*here.settings(settings), *here.directories(settings)])
+    tell(await storage.bucket(settings, timeout))
     if here.database_is_made(settings):
         await _with_database(settings, timeout, tell)
     else:

@@ -19,6 +19,7 @@ from bridge.settings import Settings
 from bridge.settings.keys import FILE as SECRET_KEY_FILE
 
 _APPLIED = "select number, name, sha256 from schema_migrations order by number"
+_MAY_MAKE_TABLES = "select coalesce(has_schema_privilege(current_schema(), 'create'), false)"
 _WRITES = "create temporary table bridge_check on commit drop as select repeat('x', 8000) from generate_series(1, 100)"
 
 
@@ -110,8 +111,8 @@ async def database(url: str, timeout: float) -> AsyncIterator[Finding]:
             except DatabaseProblem as problem:
                 yield Finding("error", "database", problem.message, "Use a newer one.")
                 return
-            version = connection.get_server_version()
-            yield Finding("ok", "database", f"Postgres {version.major}.{version.minor} answers.")
+            version = (await connection.fetchval("show server_version")).split()[0]
+            yield Finding("ok", "database", f"Postgres {version} answers.")
             yield await _tables(connection)
             if (trouble := await _writes(connection)) is not None:
                 yield trouble
@@ -125,7 +126,10 @@ async def _tables(connection: asyncpg.Connection) -> Finding:
     try:
         rows = await connection.fetch(_APPLIED)
     except asyncpg.UndefinedTableError:
-        return Finding("ok", "database: tables", "There are none yet: the first start makes them.")
+        if await connection.fetchval(_MAY_MAKE_TABLES):
+            return Finding("ok", "database: tables", "There are none yet: the first start makes them.")
+        said = "There are none yet, and this user may not make them."
+        return Finding("error", "database: tables", said, "Let the user of BRIDGE_DATABASE_URL own the database.")
     try:
         left = migrate.pending(migrate.read(), {row["number"]: (row["name"], row["sha256"]) for row in rows})
     except DatabaseProblem as problem:

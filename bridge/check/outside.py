@@ -55,7 +55,18 @@ async def _ami(enterprise: Enterprise, pbx: Pbx, place: str, timeout: float) -> 
             found = await doctor.examine(row, timing=timing)
     except TimeoutError:
         return [Finding("error", f"{place}: AMI", "It does not answer in time.", "See what keeps the PBX busy.")]
-    return [Finding(each.level, f"{place}: {each.subject}", each.problem, each.advice) for each in found]
+    hook = f"context {doctor.HOOK}"
+    routed = any(line.smart_redirect != "off" for line in enterprise.line.values())
+    return [
+        # a hook that no line needs is a hint; one that lines are set to use, and that is not there, is a fault
+        Finding(
+            "error" if each.subject == hook and each.level == "warning" and routed else each.level,
+            f"{place}: {each.subject}",
+            each.problem,
+            each.advice,
+        )
+        for each in found
+    ]
 
 
 async def _ari(pbx: Pbx, place: str, timeout: float) -> list[Finding]:

@@ -77,6 +77,10 @@ _SENTENCES = {
     "Use a newer one.": "Возьмите более новый.",
     "Postgres {} answers.": "Postgres {} отвечает.",
     "There are none yet: the first start makes them.": "Их ещё нет: создаст первый запуск.",
+    "There are none yet, and this user may not make them.": "Их ещё нет, и этот пользователь не может их создать.",
+    "Let the user of BRIDGE_DATABASE_URL own the database.": (
+        "Сделайте пользователя из BRIDGE_DATABASE_URL владельцем базы."
+    ),
     "{} migrations will be run at the next start.": "При следующем запуске будет выполнено миграций: {}.",
     "They are up to date.": "В порядке.",
     "The database is newer than this bridge: it has migration {}, this bridge knows them up to {}. Install the newer "
@@ -104,6 +108,18 @@ _SENTENCES = {
     "See them with `asterisk-bridge deliveries list`, send them again with `… deliveries resend`.": (
         "Посмотрите: `asterisk-bridge deliveries list`, отправьте снова: `… deliveries resend`."
     ),
+    # recordings
+    "The bucket {} at {} can be listed.": "Контейнер {} в {} доступен.",
+    "{} has no bucket {}.": "В {} нет контейнера {}.",
+    "Make it, or correct S3_BUCKET_NAME.": "Создайте его или исправьте S3_BUCKET_NAME.",
+    "{} refused the keys: {}.": "{} не принял ключи: {}.",
+    "Compare S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY and S3_REGION.": (
+        "Сверьте S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY и S3_REGION."
+    ),
+    "{} answered {}.": "{} ответил {}.",
+    "Check S3_ENDPOINT and S3_REGION.": "Проверьте S3_ENDPOINT и S3_REGION.",
+    "{} does not answer as S3 does.": "{} отвечает не так, как S3, или не отвечает.",
+    "Check S3_ENDPOINT, and the network.": "Проверьте S3_ENDPOINT и сеть.",
     # PBXs
     "None is configured.": "Ни одной не настроено.",
     "Describe one in a file: `asterisk-bridge apply --help`.": "Опишите её в файле: `asterisk-bridge apply --help`.",
@@ -179,6 +195,7 @@ _SENTENCES = {
     "Set enabled = yes under [manager] in cel.conf, if you want CEL.": (
         "Если нужен CEL, задайте enabled = yes в [manager] в cel.conf."
     ),
+    "The dialplan has it: it can ask who should get a call.": "В dialplan он есть: можно спросить, кому звонок.",
     "The dialplan has no such context: callers are not put through to their own manager.": (
         "В dialplan нет такого контекста: клиентов не соединяют с их менеджером."
     ),

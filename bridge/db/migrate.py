@@ -41,6 +41,7 @@ create table if not exists schema_migrations (
 )
 """
 _APPLIED = "select number, name, sha256 from schema_migrations order by number"
+_REFUSED = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError)
 _REMEMBER = "insert into schema_migrations (number, name, sha256) values ($1, $2, $3)"
 
 
@@ -107,9 +108,17 @@ async def migrate(connection: Connection, folder: Path = MIGRATIONS, *, patience
         for migration in left:
             await _run(connection, migration)
         return [migration.name for migration in left]
+    except asyncpg.PostgresError as problem:
+        raise DatabaseProblem(f"The tables cannot be made: {problem}.{_advice(problem)}") from problem
     finally:
         if not connection.is_closed():
             await connection.execute("select pg_advisory_unlock($1)", _LOCK)
+
+
+def _advice(problem: asyncpg.PostgresError) -> str:
+    if isinstance(problem, _REFUSED):
+        return " The user of BRIDGE_DATABASE_URL must own the database, and it must be the primary."
+    return ""
 
 
 async def _run(connection: Connection, migration: Migration) -> None:

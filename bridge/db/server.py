@@ -56,7 +56,12 @@ class DatabaseServer:
 
     async def _start(self) -> str:
         assert self._embedded is not None  # noqa: S101 - for the type checker
-        return await asyncio.to_thread(self._embedded.start)
+        starting = asyncio.create_task(asyncio.to_thread(self._embedded.start))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})  # a thread cannot be cancelled: whoever closes the server must find it whole
+            raise
 
 
 async def _migrated(url: str) -> None:

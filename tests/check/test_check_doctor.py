@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from bridge.ami import doctor
 from bridge.apply import apply
 from bridge.apply.reading import parse
-from bridge.check import run
-from bridge.db.pool import Pool
+from bridge.check import here, outside, run
+from bridge.configuration import Enterprise, Line, Pbx
+from bridge.db.pool import Pool, connect
 from bridge.secrets import Vault
+from bridge.settings import Settings
 from lab.company import Company
 from lab.retailcrm import Account, Emulator, Faults
 from lab.service import free_port
@@ -88,17 +92,19 @@ async def test_wrong_settings_hide_nothing_else(env: dict[str, str]) -> None:
     assert "✓ database: tables: They are up to date." in said
 
 
-async def test_settings_that_work_but_should_not_be_so(env: dict[str, str]) -> None:
-    s3 = {
-        "S3_BUCKET_NAME": "b",
-        "S3_ACCESS_KEY_ID": "i",
-        "S3_SECRET_ACCESS_KEY": "k",
-        "S3_ENDPOINT": "https://s3.selcdn.ru",
+def test_settings_that_work_but_should_not_be_so(env: dict[str, str]) -> None:
+    s3 = {"S3_BUCKET_NAME": "b", "S3_ACCESS_KEY_ID": "i", "S3_SECRET_ACCESS_KEY": "k"}
+    changes = {"TEST_MODE": "true", "BRIDGE_PUBLIC_URL": "", **s3, "S3_ENDPOINT": "https://s3.selcdn.ru"}
+
+    found = list(here.settings(Settings.load({**env, **changes})))
+
+    assert {finding.level for finding in found} == {"warning"}
+    assert {finding.place.removeprefix("settings: ") for finding in found} == {
+        "TEST_MODE",
+        "BRIDGE_PUBLIC_URL",
+        "S3_ENDPOINT",
+        "S3_REGION",
     }
-    well, said = await examine(env, TEST_MODE="true", BRIDGE_PUBLIC_URL="", **s3)
-    assert well
-    for place in ("TEST_MODE", "BRIDGE_PUBLIC_URL", "S3_ENDPOINT", "S3_REGION"):
-        assert f"! settings: {place}: " in said
 
 
 async def test_database_that_is_away_or_refuses(env: dict[str, str], database_url: str) -> None:
@@ -138,6 +144,17 @@ async def test_empty_database(env: dict[str, str], empty_database_url: str) -> N
     well, said = await examine(env, BRIDGE_DATABASE_URL=empty_database_url)
     assert well
     assert "✓ database: tables: There are none yet" in said
+
+
+async def test_database_in_which_no_tables_may_be_made(env: dict[str, str], empty_database_url: str) -> None:
+    owner = await connect(empty_database_url)
+    try:
+        await owner.execute("drop schema public")
+    finally:
+        await owner.close()
+    well, said = await examine(env, BRIDGE_DATABASE_URL=empty_database_url)
+    assert not well
+    assert "✗ database: tables: There are none yet, and this user may not make them." in said
 
 
 async def test_database_that_may_not_be_written_to(env: dict[str, str], pool: Pool) -> None:
@@ -245,6 +262,22 @@ async def test_in_russian(env: dict[str, str], pool: Pool, crm: Emulator) -> Non
     assert "✗ RetailCRM 0367: У ключа API нет прав: customer_read" in said
 
 
+@pytest.mark.parametrize(("smart_redirect", "level"), [("off", "warning"), ("name", "error"), ("route", "error")])
+async def test_a_hook_that_is_missing_is_a_fault_where_a_line_needs_it(
+    monkeypatch: pytest.MonkeyPatch, smart_redirect: str, level: str
+) -> None:
+    async def examine(*_: Any, **__: Any) -> list[doctor.Finding]:
+        return [doctor.Finding("warning", f"context {doctor.HOOK}", "The dialplan has no such context.")]
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    line = Line(number="+74951000001", smart_redirect=smart_redirect)
+    enterprise = Enterprise(number="0367", line={line.number: line})
+
+    (finding,) = await outside.pbx(enterprise, Pbx(name="office"), 1.0)
+
+    assert (finding.level, finding.place) == (level, "PBX 0367/office: context bridge-route")
+
+
 async def test_real_asterisk_with_the_least_rights(env: dict[str, str], pool: Pool, company: Company) -> None:
     at = company.pbx
     ami = pbx_at(5038, host=at.host, username=at.bridge_user, secret=at.bridge_secret)
@@ -259,8 +292,72 @@ async def test_real_asterisk_with_the_least_rights(env: dict[str, str], pool: Po
     assert not well
     assert f"✓ PBX 0367/office: login: {at.bridge_user} is logged in to Asterisk " in said
     assert "✓ PBX 0367/office: events: Events of calls arrive." in said
+    assert "✓ PBX 0367/office: context bridge-route: The dialplan has it" in said
     assert "✓ PBX 0367/office: ARI: Asterisk " in said
     assert "✗ PBX 0367/office: context nowhere: click_to_call_contexts names it" in said
     assert "✗ PBX 0367/wrong: login: Asterisk refused the login of " in said
     assert "✗ PBX 0367/wrong: ARI: " in said
     assert len([line for line in lines if line.startswith("✗")]) == 3, said
+
+
+# --- where recordings are kept --------------------------------------------------------------------------------------
+
+LISTED = "<ListBucketResult><Name>calls</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+
+
+@contextlib.asynccontextmanager
+async def storage(status: int, body: str) -> AsyncIterator[dict[str, str]]:
+    """Settings of an object storage that answers everything so."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status} Said\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write((head + body).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield s3_at(server.sockets[0].getsockname()[1])
+
+
+def s3_at(port: int) -> dict[str, str]:
+    return {
+        "S3_ENDPOINT": f"http://127.0.0.1:{port}",
+        "S3_REGION": "ru-1",
+        "S3_BUCKET_NAME": "calls",
+        "S3_ACCESS_KEY_ID": "AKEXAMPLE",
+        "S3_SECRET_ACCESS_KEY": "the key of the bucket",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sign", "expected"),
+    [
+        (200, LISTED, "✓", "The bucket calls at http://127.0.0.1:{} can be listed."),
+        (404, "<Error><Code>NoSuchBucket</Code></Error>", "✗", "http://127.0.0.1:{} has no bucket calls."),
+        (403, "<Error><Code>SignatureDoesNotMatch</Code></Error>", "✗", "refused the keys: SignatureDoesNotMatch."),
+        (403, "<Error><Code>AccessDenied</Code></Error>", "✗", "refused the keys: AccessDenied."),
+        (500, "oops", "✗", "http://127.0.0.1:{} answered 500."),
+        (200, "<html>", "✗", "http://127.0.0.1:{} does not answer as S3 does."),
+    ],
+)
+async def test_storage_of_recordings(env: dict[str, str], status: int, body: str, sign: str, expected: str) -> None:
+    async with storage(status, body) as s3:
+        well, said = await examine(env, **s3)
+    assert well is (sign == "✓")
+    assert expected.format(s3["S3_ENDPOINT"].rpartition(":")[2]) in said
+    assert f"{sign} S3: " in said
+    assert "AKEXAMPLE" not in said
+    assert "the key of the bucket" not in said
+
+
+async def test_storage_where_nobody_listens(env: dict[str, str]) -> None:
+    well, said = await examine(env, **s3_at(free_port()))
+    assert not well
+    assert "✗ S3: http://127.0.0.1:" in said
+
+
+async def test_recordings_in_the_data_directory_need_no_storage(env: dict[str, str]) -> None:
+    _, said = await examine(env)
+    assert "S3" not in said

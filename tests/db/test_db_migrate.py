@@ -37,6 +37,19 @@ async def test_they_run_in_order_and_once(connection: asyncpg.Connection, folder
     assert await connection.fetchval("select count(*) from second") == 1
 
 
+async def test_a_database_that_takes_no_tables_is_told_in_plain_words(
+    connection: asyncpg.Connection, folder: Path
+) -> None:
+    await connection.execute("set default_transaction_read_only = on")
+    with pytest.raises(DatabaseProblem, match=r"read-only transaction\. The user of BRIDGE_DATABASE_URL must own"):
+        await migrate(connection, folder)
+
+    await connection.execute("set default_transaction_read_only = off")
+    await connection.execute("drop schema public")
+    with pytest.raises(DatabaseProblem, match=r"no schema has been selected to create in\. The user of"):
+        await migrate(connection, folder)
+
+
 async def test_one_that_fails_leaves_nothing_of_itself_and_all_before_it(
     connection: asyncpg.Connection, folder: Path
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from bridge import logs
+from bridge.errors import SettingsError
 from bridge.settings import Settings
 
 
@@ -73,6 +74,17 @@ def test_combined_and_error_files_survive_rotation(tmp_path: Path) -> None:
     assert [json.loads(line)["event"] for line in rotated] == ["one"]
     assert [json.loads(line)["event"] for line in combined] == ["two"]
     assert [json.loads(line)["event"] for line in errors] == ["two"]
+
+
+def test_both_files_are_there_from_the_start(tmp_path: Path) -> None:
+    logs.configure(Settings(log_dir=tmp_path / "deep" / "logs"), io.StringIO())
+    assert sorted(path.name for path in (tmp_path / "deep" / "logs").iterdir()) == ["combined.log", "error.log"]
+
+
+def test_log_directory_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file in the way")
+    with pytest.raises(SettingsError, match=r"BRIDGE_LOG_DIR: .*cannot be written: Not a directory; allowed"):
+        logs.configure(Settings(log_dir=tmp_path / "taken" / "logs"), io.StringIO())
 
 
 def test_log_directory_that_vanishes_costs_only_its_lines(tmp_path: Path) -> None:
