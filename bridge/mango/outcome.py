@@ -198,13 +198,25 @@ class Outcome:
             who = codes.ended_by(self._reason(), caller, callee)
             return who if who in (caller, None) else "system"
         last = self._parties.talks[-1] if self._parties.talks else None
-        if last is not None and last.leg.ended:
+        leg = self._given_on(last.leg) if last is not None else None
+        if last is not None and leg is not None and leg.ended:
             client: EndedBy = "extension" if self._direction == "internal" else "client"
-            ends: tuple[EndedBy, EndedBy] = (client, "extension") if last.role == "reaches" else ("extension", client)
-            who = codes.ended_by(last.leg.reason, *ends)
+            reached = last.role == "reaches" or leg is not last.leg
+            ends: tuple[EndedBy, EndedBy] = (client, "extension") if reached else ("extension", client)
+            who = codes.ended_by(leg.reason, *ends)
             if who is not None:
                 return who
         return codes.ended_by(self._reason(), caller, callee)
+
+    def _given_on(self, leg: Leg) -> Leg:
+        """The leg in which the client was last who was once in `leg`: hanging up on one given away ends no call."""
+        parties = self._parties
+        # those come later whose callers were in more legs before
+        for other in parties.legs[parties.legs.index(leg) + 1 :]:
+            for turn in other.turns:
+                if turn.caller.taken_from_call_id == leg.call_id and parties.role(other, turn) == "reaches":
+                    leg = other
+        return leg
 
     def _transfers(self) -> list[Transfer]:
         found = [

@@ -385,6 +385,19 @@ def blind_transfer() -> list[Webhook]:
 
 
 @story
+def blind_transfer_given_up() -> list[Webhook]:
+    """The client hangs up while the colleague's phone rings."""
+    client = {"number": CLIENT, "taken_from_call_id": "a"}
+    return [
+        *_first_talk(True, 37),
+        leg("b", 1, "Appeared", 27, phone("150"), phone("151")),
+        leg("b", 2, "Appeared", 37, client, phone("151")),
+        leg("b", 3, "Disconnected", 47, client, phone("151"), disconnect_reason=1110),
+        summary(1, 7, 47, to=phone("150")),
+    ]
+
+
+@story
 def blind_transfer_that_came_back() -> list[Webhook]:
     to_boris = {"number": CLIENT, "taken_from_call_id": "a"}
     back = {"number": CLIENT, "taken_from_call_id": "b"}

@@ -102,6 +102,9 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "blind_transfer": INBOUND
     | {"rang": "150 151", "last": "151", "answered": 7, "ended": 67, "wait": 7, "talk": 60, "by": "client", "holds": 1,
        "transfers": [("blind", "150", "151")]},
+    "blind_transfer_given_up": INBOUND
+    | {"rang": "150 151", "answered": 7, "ended": 47, "wait": 7, "talk": 40, "by": "client", "holds": 1,
+       "transfers": [("blind", "150", "151")]},
     "blind_transfer_that_came_back": INBOUND
     | {"rang": "150 151", "answered": 7, "ended": 60, "wait": 7, "talk": 53, "by": "client",
        "transfers": [("blind", "150", "151"), ("blind", "151", "150")]},
