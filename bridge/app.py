@@ -3,7 +3,7 @@
 The parts that a process has depend on its roles:
 
 pbx      links to PBXs whose lease it holds, FastAGI
-worker   deliveries to CRMs
+worker   deliveries to CRMs, recordings
 http     the API, the pages, the callbacks
 
 They start from the bottom up (database, what is known of enterprises, then whoever works with it) and end from the top
@@ -60,6 +60,13 @@ from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
 from bridge.originate import ClickMetrics, Clicks
 from bridge.pbxs import PbxRows, PbxStates
+from bridge.recorders import PbxFiles, open_store
+from bridge.recordings.journal import ASTERISK, Recordings
+from bridge.recordings.links import Links
+from bridge.recordings.metrics import RecordingMetrics
+from bridge.recordings.pipeline import Pipeline
+from bridge.recordings.retention import Retention
+from bridge.recordings.store import Store
 from bridge.redirect import Redirects, RoutingMetrics
 from bridge.secrets import Vault
 from bridge.settings import Role, Settings
@@ -146,6 +153,7 @@ async def _open(settings: Settings, roles: Sequence[Role], parts: Parts) -> None
         await _answer_dialplans(known, commands, parts)
     if "worker" in roles:
         _deliver(known, parts)
+        _record(known, parts)
     if "http" in roles:
         await _answer_http(known, commands, parts)
 
@@ -171,6 +179,8 @@ class Known:
     crms: dict[str, Integration[Any]]
     outbox: Outbox
     lookups: Lookups
+    recordings: Recordings
+    store: Store
 
 
 async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known:
@@ -214,6 +224,8 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
         crms=crms,
         outbox=Outbox(matrix.enabled, crms),
         lookups=lookups,
+        recordings=Recordings(Links(keys, settings.public_url or f"http://{settings.http}")),
+        store=open_store(settings),
     )
 
 
@@ -293,7 +305,12 @@ class _Commands:
                 except LOST as problem:
                     log.warning("gap_not_kept", pbx=pbx.name, problem=repr(problem))
 
-            ledger = CallLedger(known.pool, known.outbox, pbx.enterprise_number, pbx.name, owned)
+            def recorded() -> bool:
+                return known.directory.recorded(pbx.enterprise_number, pbx.name)
+
+            ledger = CallLedger(
+                known.pool, known.outbox, pbx.enterprise_number, pbx.name, owned, known.recordings, recorded
+            )
             watched = self.watched[pbx.id] = Watched(pbx, ledger, keep_gap, self.clicks.originate_failed)
             await watched.open()
             return watched
@@ -326,6 +343,17 @@ def _deliver(known: Known, parts: Parts) -> None:
         await asyncio.wait({running}, timeout=known.crms["retailcrm"].timeout + 1)
 
     parts.at_end(finish)
+
+
+# --- recordings -----------------------------------------------------------------------------------------------------
+
+
+def _record(known: Known, parts: Parts) -> None:
+    metrics = RecordingMetrics(known.registry)
+    sources = {ASTERISK: PbxFiles(known.pool, known.vault)}
+    pipeline = Pipeline(known.pool, known.store, sources, known.recordings, metrics)
+    parts.run(pipeline.run(), "recordings")
+    parts.run(Retention(known.pool, known.store, known.recordings, metrics).run(), "retention")
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ Kind = Literal["enterprise", "retailcrm", "pbx", "amocrm", "mango"]
 
 
 class Enterprise(msgspec.Struct, frozen=True, kw_only=True):
-    """`lines` by number in E.164, or as written where it is none; `dialplans`, getcustomerdata's templates, by PBX."""
+    """`lines` by number in E.164, or as written where it is none; `dialplans`, getcustomerdata's templates, by PBX;
+    `recorded`: names of the PBXs whose recordings can be fetched."""
 
     number: str
     name: str = ""
@@ -41,6 +42,7 @@ class Enterprise(msgspec.Struct, frozen=True, kw_only=True):
     pbxs: tuple[PbxDialing, ...] = ()
     lines: Mapping[str, LineSetting] = {}
     dialplans: Mapping[str, str] = {}
+    recorded: frozenset[str] = frozenset()
 
     def pbx(self, name: str) -> PbxDialing | None:
         return next((pbx for pbx in self.pbxs if pbx.name == name), None)
@@ -68,6 +70,11 @@ class Directory:
 
     def enterprise(self, number: str) -> Enterprise | None:
         return self._map.enterprises.get(number)
+
+    def recorded(self, number: str, pbx_name: str) -> bool:
+        """Whether the recordings of this PBX can be fetched."""
+        enterprise = self._map.enterprises.get(number)
+        return enterprise is not None and pbx_name in enterprise.recorded
 
     def credential(self, kind: Kind, presented: str) -> tuple[str, str] | None:
         """(enterprise number, subject) of whom a presented secret belongs to, or None.
@@ -148,6 +155,7 @@ def _enterprise(row: asyncpg.Record, pbxs: list[asyncpg.Record], lines: list[asy
         ),
         lines=MappingProxyType({_line_key(line["number"], region): line["smart_redirect"] for line in lines}),
         dialplans=MappingProxyType({pbx["name"]: pbx["dialplan"] for pbx in pbxs}),
+        recorded=frozenset(pbx["name"] for pbx in pbxs if pbx["recorded"]),
     )
 
 

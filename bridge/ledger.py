@@ -7,16 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
-from bridge.calls.model import Started
+from bridge.calls.model import Ended, Recorded, Refined, Started
 from bridge.calls.notices import notices
 from bridge.crm.outbox import Outbox
 from bridge.db import calls
 from bridge.db.pool import Connection, Pool
 from bridge.errors import DatabaseProblem
 from bridge.mailbox import Fenced, Unwritable, Work
+from bridge.recordings.journal import ASTERISK, Owed, Recordings
 
 WRITE_WITHIN = 10.0
 """Seconds a transaction may take. One of a thousand calls takes some 100 ms."""
+
+FETCH_AFTER = 2.0
+"""Seconds after the end of a call until its recording is fetched: MixMonitor closes the file by itself."""
 
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
@@ -26,16 +30,26 @@ Fence = Callable[[Connection], Awaitable[bool]]
 
 
 class CallLedger:
-    """Of one PBX. Without a `fence` the PBX is nobody's in particular (legacy scripts post to any instance)."""
+    """Of one PBX. Without a `fence` the PBX is nobody's in particular (legacy scripts post to any instance); without
+    `recorded`, or while it says no, its recordings are not fetched."""
 
     def __init__(
-        self, pool: Pool, outbox: Outbox, enterprise_number: str, pbx_name: str, fence: Fence | None = None
+        self,
+        pool: Pool,
+        outbox: Outbox,
+        enterprise_number: str,
+        pbx_name: str,
+        fence: Fence | None = None,
+        recordings: Recordings | None = None,
+        recorded: Callable[[], bool] = lambda: True,
     ) -> None:
         self._pool = pool
         self._outbox = outbox
         self._enterprise_number = enterprise_number
         self._pbx_name = pbx_name
         self._fence = fence
+        self._recordings = recordings
+        self._recorded = recorded
 
     async def states(self) -> Sequence[bytes]:
         """Raises DatabaseProblem."""
@@ -65,6 +79,7 @@ class CallLedger:
             self._pbx_name,
             [calls.CallWrite(call=work.call, state=work.state, changes=work.changes) for work in kept],
         )
+        await self._owe_recordings(connection, kept)
         for work in kept:
             await self._owe(connection, work, ids[work.call.call_id])
         changed = set(ids.values())
@@ -78,11 +93,30 @@ class CallLedger:
             connection, self._enterprise_number, call_pk, self._external_id(work), work.call, notices(work.changes)
         )
 
+    async def _owe_recordings(self, connection: Connection, works: Sequence[Work]) -> None:
+        """The link is known from now on; the file is fetched once the call is over."""
+        if self._recordings is None or not self._recorded():
+            return
+        owed = [
+            Owed(
+                call_id=work.call.call_id,
+                source=ASTERISK,
+                reference=work.call.recording,
+                after=None if work.call.status == "active" else FETCH_AFTER,
+            )
+            for work in works
+            if work.call.recording is not None
+            and any(isinstance(change, Recorded | Ended | Refined) for change in work.changes)
+        ]
+        await self._recordings.owe_all(connection, self._enterprise_number, self._pbx_name, owed)
+
     async def _absorb(self, connection: Connection, work: Work, into: str) -> int | None:
         """The id of the row that went. What nobody was told of the call is not told any more."""
         if not any(isinstance(change, Started) for change in work.changes):  # else nobody was told anything yet
             await self._outbox.withdraw(connection, self._enterprise_number, self._external_id(work), into)
             await self._owe(connection, work, None)
+        if self._recordings is not None:
+            await self._recordings.move(connection, self._enterprise_number, self._pbx_name, work.call.call_id, into)
         return await calls.absorb(connection, self._enterprise_number, self._pbx_name, work.call.call_id, into)
 
     def _external_id(self, work: Work) -> str:

@@ -8,7 +8,8 @@ from bridge.db.pool import Connection
 
 _ENTERPRISES = "select number, name, region, fallback from enterprises where active"
 _PBXS = """
-    select enterprise_number, pbxs.name, extensions, click_to_call_contexts, endpoint, outgoing, dialplan
+    select enterprise_number, pbxs.name, extensions, click_to_call_contexts, endpoint, outgoing, dialplan,
+           (ari_url is not null or recordings <> '') as recorded
       from pbxs join enterprises on enterprises.number = pbxs.enterprise_number
      where enterprises.active
      order by enterprise_number, pbxs.id

@@ -33,6 +33,8 @@ _PARTS_AT_ONCE = 2
 WINDOW = 1024 * 1024
 """Bytes asked for at a time when reading: a listener who pauses holds this much memory and no connection."""
 
+DEFAULT_REGION = "us-east-1"
+
 _ABANDON_WITHIN = 10.0
 _UNFINISHED = re.compile(r"#\d+$")  # what LocalStore calls a file until it is whole
 _STALE = 24 * 3600.0
@@ -46,7 +48,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     key_id: str
     secret: str
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     endpoint: str | None = None
 
 

@@ -36,7 +36,7 @@ class Asterisk:
 
     `name`, `agi` (host:port) and `agi_token` are what its dialplan tells the bridge about itself. `ring_seconds` is how
     long the dialplan lets a phone or the provider ring. `work` keeps the files of this one, recordings in
-    `work/spool/monitor`; a temporary folder by default, which goes when it stops.
+    `work/spool/recording`; a temporary folder by default, which goes when it stops.
     """
 
     bridge_user, bridge_secret = "bridge", "bridgesecret"
@@ -83,7 +83,7 @@ class Asterisk:
 
     @property
     def recordings(self) -> Path:
-        return self.work / "spool" / "monitor"
+        return self.work / "spool" / "recording"
 
     @property
     def log(self) -> str:

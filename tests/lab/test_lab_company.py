@@ -20,7 +20,7 @@ async def test_a_client_and_a_manager_hear_each_other_and_are_recorded(company: 
     await company.pbx.quiet()
 
     assert (truth.answered_by, truth.ended_by, truth.status) == ("150", "client", "answered")
-    (recording,) = company.pbx.recordings.glob("*-79161110001-*.wav")
+    (recording,) = company.pbx.recordings.rglob("*-79161110001-*.wav")
     with wave.open(str(recording)) as sound:
         assert sound.getframerate() == 8000
         assert 0.4 < sound.getnframes() / 8000 < 3

@@ -201,7 +201,7 @@ class S3:
     def make(self) -> None:
         httpx.put(f"{self.url}/{self.bucket.name}").raise_for_status()
 
-    def keys(self) -> list[str]:
+    def objects(self) -> list[str]:
         return _named(httpx.get(f"{self.url}/{self.bucket.name}").raise_for_status().text)
 
     def unfinished(self) -> list[str]:

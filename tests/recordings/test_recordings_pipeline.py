@@ -53,7 +53,7 @@ async def test_a_recording_arrives_byte_for_byte_in_s3(office: Office, s3: S3, c
     assert await content_of(s3.store, recording) == content
     assert (recording.size, recording.sha256) == (len(content), hashlib.sha256(content).digest())
     assert (recording.content_type, recording.attempts, recording.reason) == ("audio/wav", 1, None)
-    assert s3.keys() == [recording.key]
+    assert s3.objects() == [recording.key]
 
 
 async def test_without_s3_a_folder_holds_it_for_its_owner_only(office: Office, folder: Store, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_a_stream_that_breaks_starts_over_and_leaves_nothing(office: Offic
     whole = gives(LARGE)
 
     def second() -> AbstractAsyncContextManager[Stream]:
-        seen.append((s3.keys(), s3.unfinished()))
+        seen.append((s3.objects(), s3.unfinished()))
         return whole()
 
     async with working(office, s3.store, Scripted(first, second)):
@@ -198,7 +198,7 @@ async def test_what_is_too_large_is_not_stored(office: Office, s3: S3, sized: bo
     async with working(office, s3.store, Scripted(gives(LARGE, sized=sized)), small):
         await settled(office, call, "failed")
     assert "larger" in ((await office.the(call)).reason or "")
-    assert (s3.keys(), s3.unfinished()) == ([], [])
+    assert (s3.objects(), s3.unfinished()) == ([], [])
 
 
 async def test_a_source_nobody_here_knows_is_failed_in_the_end(office: Office, folder: Store) -> None:
@@ -261,7 +261,7 @@ async def test_a_store_that_gives_back_something_else_is_found_out(folder: Store
 async def test_the_doctor_puts_reads_and_removes(s3: S3, folder: Store, s3_server: str, tmp_path: Path) -> None:
     await s3.store.examine()
     await folder.examine()
-    assert s3.keys() == []
+    assert s3.objects() == []
     with pytest.raises(StoreProblem, match="NoSuchBucket"):
         await Store.s3(Bucket(name="none", key_id="k", secret="s", endpoint=s3_server)).examine()
     (tmp_path / "file").write_text("")
