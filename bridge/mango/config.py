@@ -53,8 +53,8 @@ def product_name(api_key: str) -> str:
 def decode(document: Mapping[str, Any], **of_enterprise: str) -> MangoConfig:
     """`integrations_config.mango` as somebody wrote it, over what the enterprise gives (`timezone`, `region`).
 
-    A single product may be written flat. Tolerant: unknown keys are left out, numbers pass for texts, null is as good as
-    absent, and it is off unless it says that it is on. Raises BadInput naming the key; never a secret.
+    A single product may be written flat. Tolerant: unknown keys are left out, numbers pass for texts, null is as good
+    as absent, and it is off unless it says that it is on. Raises BadInput naming the key; never a secret.
     """
     if not isinstance(document, Mapping):
         raise BadInput("mango must be an object", field="mango")
