@@ -24,6 +24,7 @@ class Pbx(Struct, kw_only=True):
     endpoint: str = "PJSIP/{extension}"
     outgoing: str = "{digits}"
     dialplan: str = ""
+    recordings: str = ""
     token: str = ""
 
 
@@ -47,7 +48,7 @@ class Line(Struct, kw_only=True):
 
 
 class Enterprise(Struct, kw_only=True):
-    """`extensions` maps an extension to its user's e-mail in small letters, or None while it is free."""
+    """`recordings_days` 0: kept for ever. `extensions` maps an extension to its user's e-mail in small letters, or None while it is free."""
 
     number: str
     name: str = ""
@@ -56,6 +57,7 @@ class Enterprise(Struct, kw_only=True):
     secret: str = ""
     fallback: str = "continue"
     active: bool = True
+    recordings_days: int = 0
     pbx: dict[str, Pbx] = {}
     user: dict[str, User] = {}
     line: dict[str, Line] = {}

@@ -42,6 +42,7 @@ def _enterprise(enterprise: Enterprise, secrets: bool) -> Iterator[str]:
         secret=enterprise.secret if secrets else "",
         fallback=enterprise.fallback,
         active=None if enterprise.active else False,
+        recordings_days=enterprise.recordings_days or None,
     )
     for pbx in enterprise.pbx.values():
         yield from ("", "  [[enterprise.pbx]]", *_indented(_pbx(pbx, secrets)))
@@ -79,6 +80,7 @@ def _pbx(pbx: Pbx, secrets: bool) -> Iterator[str]:
         endpoint=pbx.endpoint if pbx.endpoint != default.endpoint else None,
         outgoing=pbx.outgoing if pbx.outgoing != default.outgoing else None,
         dialplan=pbx.dialplan,
+        recordings=pbx.recordings,
         token=pbx.token if secrets else "",
     )
 

@@ -140,6 +140,10 @@ Template = Annotated[
     rule("a context's name with {extension} and {line}", _matches(r"(?:[0-9A-Za-z_+.-]|\{extension\}|\{line\}){0,79}")),
 ]
 CrmUser = Annotated[str, rule("the CRM's number of a user", _matches(r"\d{1,18}"))]
+Folder = Annotated[
+    str, rule("the path of a folder on this host from the root on; empty: over ARI", _matches(r"|/[^\0\r\n]{0,1023}"))
+]
+Days = Annotated[int, rule("0 to 36500 days; 0: for ever"), Meta(ge=0, le=36500)]
 UserExtensions = Annotated[dict[CrmUser, Extension], rule('a table of CRM user to extension, such as { "19" = "150" }')]
 Role = Annotated[Literal["operator", "administrator", "service"], rule("operator, administrator, service")]
 SmartRedirect = Annotated[Literal["off", "name", "route"], rule("off, name, route")]
@@ -169,6 +173,7 @@ class Pbx(Struct, kw_only=True):
     endpoint: Endpoint | UnsetType = UNSET
     outgoing: Outgoing | UnsetType = UNSET
     dialplan: Template | UnsetType = UNSET
+    recordings: Folder | UnsetType = UNSET
     token: Secret | UnsetType = UNSET
 
 
@@ -234,6 +239,7 @@ class Enterprise(Struct, kw_only=True):
     secret: Secret | UnsetType = UNSET
     fallback: Fallback | UnsetType = UNSET
     active: Flag | UnsetType = UNSET
+    recordings_days: Days | UnsetType = UNSET
     pbx: list[Pbx] = []
     user: list[User] = []
     line: list[Line] = []

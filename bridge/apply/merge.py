@@ -47,7 +47,7 @@ class Merge:
         number = given.number
         place = f"enterprise[{number}]"
         target = self.new.enterprise.setdefault(number, state.Enterprise(number=number))
-        _set(target, given, "name", "region", "timezone", "secret", "fallback", "active")
+        _set(target, given, "name", "region", "timezone", "secret", "fallback", "active", "recordings_days")
         if not target.secret:
             target.secret = self._made(f"{place}.secret", 24)
         for pbx in given.pbx:
@@ -78,6 +78,7 @@ class Merge:
             "endpoint",
             "outgoing",
             "dialplan",
+            "recordings",
             "token",
         )
         for name, value in _present(given.ami).items():

@@ -18,11 +18,13 @@ LOCK = 0x6170706C  # "appl"
 
 _LOCK = "select pg_advisory_xact_lock($1)"
 _ENTERPRISES = """
-select number, name, region, timezone, secret, fallback, active, integrations_config from enterprises order by number
+select number, name, region, timezone, secret, fallback, active, integrations_config, recordings_days
+from enterprises order by number
 """
 _PBXS = """
 select enterprise_number, name, ami_host, ami_port, ami_username, ami_secret, ami_tls, ari_url, ari_username,
-       ari_password, extensions, trunks, click_to_call_contexts, endpoint, outgoing, dialplan, token
+       ari_password, extensions, trunks, click_to_call_contexts, endpoint, outgoing, dialplan, recordings,
+       token
 from pbxs order by enterprise_number, id
 """
 _USERS = """
@@ -41,24 +43,27 @@ from phones order by id
 """
 
 _INSERT_ENTERPRISE = """
-insert into enterprises (number, name, region, timezone, secret, fallback, active, integrations_config)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into enterprises (number, name, region, timezone, secret, fallback, active, integrations_config,
+                         recordings_days)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 _UPDATE_ENTERPRISE = """
 update enterprises set name = $2, region = $3, timezone = $4, secret = $5, fallback = $6, active = $7,
-       integrations_config = $8
+       integrations_config = $8, recordings_days = $9
 where number = $1
 """
 _DELETE_ENTERPRISE = "delete from enterprises where number = $1"
 _INSERT_PBX = """
 insert into pbxs (enterprise_number, name, ami_host, ami_port, ami_username, ami_secret, ami_tls, ari_url, ari_username,
-                  ari_password, extensions, trunks, click_to_call_contexts, endpoint, outgoing, dialplan, token)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                  ari_password, extensions, trunks, click_to_call_contexts, endpoint, outgoing, dialplan, recordings,
+                  token)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 """
 _UPDATE_PBX = """
 update pbxs set ami_host = $3, ami_port = $4, ami_username = $5, ami_secret = $6, ami_tls = $7, ari_url = $8,
        ari_username = $9, ari_password = $10, extensions = $11, trunks = $12, click_to_call_contexts = $13,
-       endpoint = $14, outgoing = $15, dialplan = $16, token = $17, updated_at = now()
+       endpoint = $14, outgoing = $15, dialplan = $16, recordings = $17, token = $18,
+       updated_at = now()
 where enterprise_number = $1 and name = $2
 """
 _DELETE_PBX = "delete from pbxs where enterprise_number = $1 and name = $2"
@@ -113,6 +118,7 @@ async def read(connection: Connection, vault: Vault) -> State:
             secret=_opened(vault, row["secret"], number, ENTERPRISE_SECRET),
             fallback=row["fallback"],
             active=row["active"],
+            recordings_days=row["recordings_days"],
             integrations={
                 kind: _opened_integration(vault, kind, part, number)
                 for kind, part in row["integrations_config"].items()
@@ -223,6 +229,7 @@ def _own(enterprise: Enterprise) -> tuple[object, ...]:
         enterprise.secret,
         enterprise.fallback,
         enterprise.active,
+        enterprise.recordings_days,
         enterprise.integrations,
     )
 
@@ -238,6 +245,7 @@ def _enterprise_values(vault: Vault, enterprise: Enterprise) -> tuple[object, ..
         enterprise.fallback,
         enterprise.active,
         {kind: _sealed_integration(vault, kind, part, number) for kind, part in enterprise.integrations.items()},
+        enterprise.recordings_days,
     )
 
 

@@ -28,6 +28,7 @@ region = "RU"
 timezone = "Europe/Moscow"
 secret = "enterprise-secret"
 fallback = "150"
+recordings_days = 90
 
   [[enterprise.pbx]]
   name = "office"
@@ -37,6 +38,7 @@ fallback = "150"
   trunks = ["PJSIP/trunk"]
   click_to_call_contexts = ["inoffice"]
   dialplan = "mngr{extension}_{line}_1"
+  recordings = "/var/spool/asterisk/monitor"
   token = "pbx-token"
 
   [[enterprise.user]]
@@ -116,6 +118,7 @@ async def test_everything_declared_is_there(pool: Pool) -> None:
     office = june.pbx["office"]
     assert (office.ami_port, office.ami_secret, office.ari_password) == (5039, "ami-secret", "ari-password")
     assert (office.trunks, office.extensions, office.token) == (["PJSIP/trunk"], r"^1\d\d$", "pbx-token")
+    assert (june.recordings_days, office.recordings) == (90, "/var/spool/asterisk/monitor")
     assert june.extension == {"150": "anna@june.example", "151": "anna@june.example", "152": "boris@june.example"}
     assert (june.line["+74951000001"].smart_redirect, june.line["0001001"].smart_redirect) == ("route", "off")
     assert june.integrations["retailcrm"]["enabled"] is True
