@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[], object]] = {
     "asterisk-16": lambda: provision(16),
     "sipp": sipp.program,
     "chromium": browser.program,
+    "playwright": browser.driver,
 }
 
 _name = click.option("--name", default="office", show_default=True, help="Which lab: several may run at once.")

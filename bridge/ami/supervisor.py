@@ -8,6 +8,7 @@ has long been unused.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import ssl
 import time
@@ -305,13 +306,18 @@ class Supervisor:
         watch.manager = Manager(
             watch.row,
             on_frame=listener.on_frame,
-            on_up=watch.on_up,
+            on_up=functools.partial(self._came_up, watch),
             on_down=watch.on_down,
             wanted=self._wanted,
             timing=self._timing,
             tls=self._tls,
         )
         watch.manager.start()
+
+    def _came_up(self, watch: Watch, channels: Sequence[ChannelSeen] | None) -> None:
+        watch.on_up(channels)
+        if self._leases is not None:
+            self._leases.poke()  # from now on it is watched: should this process die at once, the gap begins here
 
     def _change(self, watch: Watch, row: PbxRow) -> None:
         same = watch.row.same_link(row)

@@ -370,10 +370,10 @@ class EmbeddedPostgres:
 def _somebody_works_in(folder: Path) -> bool:
     """Whether a live process has `folder` as its working directory, as all of a Postgres have. Zombies have none."""
     wanted = os.stat(folder)
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             with contextlib.suppress(OSError):
-                found = os.stat(f"/proc/{entry.name}/cwd")
+                found = os.stat(f"/proc/{name}/cwd")
                 if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                     return True
     return False

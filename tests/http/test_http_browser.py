@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from http_office import PASSWORD, Exchanges, Feed, Office
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 from test_http_live import serving
 
 from bridge.calls.model import Answered, Call, Change, Ended, Ringing, Started
@@ -16,15 +16,13 @@ from bridge.db.calls import CallWrite
 from bridge.db.pool import Pool
 from bridge.http.app import create_app
 from bridge.http.services import PbxState, Services
-from lab.browser import launch_options
+from lab.browser import opened
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(**launch_options())
+    async with opened() as browser:
         yield browser
-        await browser.close()
 
 
 async def _open(

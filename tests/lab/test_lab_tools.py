@@ -8,7 +8,6 @@ import os
 import sys
 
 import pytest
-from playwright.async_api import async_playwright
 
 from lab import browser, desk, sipp
 from lab.company import Company
@@ -43,13 +42,10 @@ async def test_a_load_that_takes_too_long_is_cut_off(company22: Company) -> None
 
 
 async def test_a_page_is_rendered_with_its_letters() -> None:
-    options = await asyncio.to_thread(browser.launch_options)
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(**options)
+    async with browser.opened() as chromium:
         page = await chromium.new_page()
         await page.set_content("<span style='font-size:100px'>Звонок</span>")
         width = await page.evaluate("document.querySelector('span').offsetWidth")
-        await chromium.close()
 
     assert width > 200
 

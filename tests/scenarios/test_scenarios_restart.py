@@ -42,7 +42,10 @@ async def test_calls_that_outlive_the_bridge_are_whole_and_those_that_ended_mean
         known = fed(exchange, before)
         states = [state for call in exchange.live() if (state := exchange.dump(call.call_id)) is not None]
     # when the bridge is away
-    await unseen.end()
+    async with pbx.tap() as witness:
+        await unseen.end()
+        await witness.event("Hangup", CallerIDNum="79164440002")
+        await witness.event("Hangup", CallerIDNum="150")
     # and is back, with what it had stored and a look at what there is
     async with pbx.tap(pbx.bridge_user, pbx.bridge_secret) as after:
         await after.send({"Action": "CoreShowChannels"})
