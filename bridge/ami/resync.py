@@ -16,9 +16,9 @@ from bridge.calls.events import ChannelSeen
 
 Seen = Callable[[Sequence[ChannelSeen] | None], None]
 
-# In this order: CoreShowChannels (class system or reporting) names the bridges; Status is open to class call as well.
-_LISTS = ("CoreShowChannels", "Status")
-_ITEMS = frozenset({"CoreShowChannel", "Status"})
+# Not CoreShowChannels: of a call that is on its way through the dialplan, only Status still knows what was dialled
+# (DNID). It is open to the classes system, call and reporting.
+_LIST, _ITEMS = "Status", frozenset({"Status", "CoreShowChannel"})
 
 
 async def resync(connection: Connection, seen: Seen, *, timeout: float) -> None:
@@ -31,15 +31,13 @@ async def resync(connection: Connection, seen: Seen, *, timeout: float) -> None:
         if reply.success:
             seen(channels(reply.events))
 
-    for name in _LISTS:
-        reply = await connection.ask(Action({"Action": name}, at_once=hand_over), timeout)
-        if reply.success:
-            return
-    seen(None)
+    reply = await connection.ask(Action({"Action": _LIST}, at_once=hand_over), timeout)
+    if not reply.success:
+        seen(None)
 
 
 def channels(events: Iterable[Message]) -> list[ChannelSeen]:
-    """The items of either list, in Asterisk's order."""
+    """The items of Status, or of CoreShowChannels, in Asterisk's order."""
     return [_channel(event) for event in events if event.get("Event") in _ITEMS]
 
 
@@ -53,6 +51,7 @@ def _channel(event: Message) -> ChannelSeen:
         caller_name=_known(event.get("CallerIDName")),
         context=event.get("Context"),
         exten=event.get("Exten"),
+        dialled=_known(event.get("DNID")),
         application=event.get("Application"),
         data=event.get("ApplicationData") or event.get("Data"),
         bridge=event.get("BridgeId"),  # Status writes BridgeID: names are looked up without regard to case

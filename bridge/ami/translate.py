@@ -89,6 +89,7 @@ def channel_seen(message: Message) -> ChannelSeen:
         caller_name=_known(message.get("CallerIDName")),
         context=message.get("Context"),
         exten=message.get("Exten"),
+        dialled=_known(message.get("DNID")),
         application=message.get("Application"),
         data=message.get("ApplicationData") or message.get("Data"),
         bridge=message.get("BridgeId") or message.get("BridgeID"),

@@ -13,7 +13,8 @@ class ChannelSeen(msgspec.Struct, frozen=True, kw_only=True):
     """A channel as an event, or a snapshot of all channels, shows it.
 
     `state` is Asterisk's word: Down, Ring (it calls), Ringing (it is called), Up. Texts that Asterisk shows as
-    `<unknown>` are "". The last four are only in a snapshot (CoreShowChannels).
+    `<unknown>` are "". `exten` is where it is in the dialplan. The last five are only in a snapshot: `dialled` is the
+    number that its caller dialled (Status has it, CoreShowChannels does not).
     """
 
     name: str
@@ -24,6 +25,7 @@ class ChannelSeen(msgspec.Struct, frozen=True, kw_only=True):
     caller_name: str = ""
     context: str = ""
     exten: str = ""
+    dialled: str = ""
     application: str = ""
     data: str = ""
     bridge: str = ""

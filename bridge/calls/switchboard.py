@@ -87,7 +87,7 @@ class Switchboard:
             number=seen.number,
             caller_name=seen.caller_name,
             context=seen.context,
-            exten=seen.exten,
+            exten=seen.dialled or seen.exten,
             created_at=born_at if born_at is not None else epoch(seen.uniqueid),
             name=seen.name,
             linkedid=seen.linkedid,

@@ -1,6 +1,6 @@
 """A PBX's Manager Interface that does what a test tells it: a TCP server on a free port of loopback.
 
-It greets, answers Challenge, Login, Ping and CoreShowChannels as Asterisk does, and records what it is sent.
+It greets, answers Challenge, Login, Ping and Status as Asterisk does, and records what it is sent.
 A test replaces an answer through `answers`, or speaks for itself with `send` and `event`.
 """
 
@@ -107,7 +107,7 @@ class ScriptedAmi:
             "Challenge": lambda session, action: session.respond(action, "Success", f"Challenge: {CHALLENGE}"),
             "Login": self._login,
             "Ping": lambda session, action: session.respond(action, "Success", "Ping: Pong"),
-            "CoreShowChannels": self._channels,
+            "Status": self._channels,
         }
         self._open: set[asyncio.Task[None]] = set()
 
@@ -157,11 +157,11 @@ class ScriptedAmi:
             session.respond(action, "Error", "Message: Authentication failed")
 
     def _channels(self, session: Session, action: Message) -> None:
-        session.respond(action, "Success", "EventList: start", "Message: Channels will follow")
+        session.respond(action, "Success", "EventList: start", "Message: Channel status will follow")
         for headers in self.channels:
-            session.event("CoreShowChannel", f"ActionID: {action['ActionID']}", *headers)
-        end = (f"ActionID: {action['ActionID']}", "EventList: Complete", f"ListItems: {len(self.channels)}")
-        session.event("CoreShowChannelsComplete", *end)
+            session.event("Status", f"ActionID: {action['ActionID']}", *headers)
+        end = (f"ActionID: {action['ActionID']}", "EventList: Complete", f"Items: {len(self.channels)}")
+        session.event("StatusComplete", *end)
 
 
 def _unknown(session: Session, action: Message) -> None:

@@ -114,7 +114,7 @@ def row(pbx: ScriptedAmi, **fields: str) -> PbxRow:
 async def test_what_is_recorded_is_what_was_sent_byte_for_byte(pbx) -> None:
     out, stop = io.BytesIO(), asyncio.Event()
     recording = asyncio.create_task(record(row(pbx), out, stop=stop, timing=QUICK))
-    await until(lambda: pbx.named("CoreShowChannels"))
+    await until(lambda: pbx.named("Status"))
     sent = b"Event: Hangup\r\nCallerIDName: M\xfcller\r\n\r\n\r\n"
     pbx.session.send(sent)
     await until(lambda: out.getvalue().endswith(sent))
@@ -127,9 +127,9 @@ async def test_what_is_recorded_is_what_was_sent_byte_for_byte(pbx) -> None:
 async def test_a_recording_goes_on_after_a_lost_link_and_can_be_scrubbed(pbx) -> None:
     out, stop = io.BytesIO(), asyncio.Event()
     recording = asyncio.create_task(record(row(pbx), out, scrub=True, stop=stop, timing=QUICK))
-    await until(lambda: pbx.named("CoreShowChannels"))
+    await until(lambda: pbx.named("Status"))
     pbx.session.drop()
-    await until(lambda: len(pbx.named("CoreShowChannels")) == 2)
+    await until(lambda: len(pbx.named("Status")) == 2)
     pbx.session.event("Hangup", "CallerIDNum: 79161234567")
     await until(lambda: b"CallerIDNum" in out.getvalue())
     stop.set()

@@ -214,22 +214,22 @@ async def test_trap_13_a_line_break_or_nul_never_reaches_the_pbx(pbx, link: Link
 
 
 async def test_trap_14_fifty_cancelled_and_fifty_timed_out_actions_leave_nothing(pbx, link: Link) -> None:
-    pbx.answers["Status"] = mute
+    pbx.answers["CoreShowChannels"] = mute
     manager = link(pbx, timing=Timing())
     await up(manager)
-    waiting = [asyncio.create_task(manager.send({"Action": "Status"})) for _ in range(50)]
-    await until(lambda: len(pbx.named("Status")) == 50)
+    waiting = [asyncio.create_task(manager.send({"Action": "CoreShowChannels"})) for _ in range(50)]
+    await until(lambda: len(pbx.named("CoreShowChannels")) == 50)
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     late = await asyncio.gather(
-        *(manager.send({"Action": "Status"}, timeout=0.05) for _ in range(50)), return_exceptions=True
+        *(manager.send({"Action": "CoreShowChannels"}, timeout=0.05) for _ in range(50)), return_exceptions=True
     )
     assert all(isinstance(error, ActionTimeout) for error in late)
     assert manager.protocol is not None
     assert manager.protocol.responses == {}
     # an answer that comes after all disturbs nobody
-    for action in pbx.named("Status"):
+    for action in pbx.named("CoreShowChannels"):
         pbx.session.respond(action, "Success", "Message: late")
     await manager.send({"Action": "Ping"})
 
@@ -314,18 +314,18 @@ async def test_trap_19_messages_can_be_copied_and_a_wrong_name_is_an_error(pbx, 
 
 
 async def test_what_panoramisk_does_well_is_kept_lists_interleaved_with_events(pbx, link: Link, heard) -> None:
-    def status(session, action: Message) -> None:
+    def listing(session, action: Message) -> None:
         own = f"ActionID: {action['ActionID']}"
-        session.respond(action, "Success", "EventList: start", "Message: Channel status will follow")
-        session.event("Status", own, "Channel: PJSIP/150-1")
+        session.respond(action, "Success", "EventList: start", "Message: Channels will follow")
+        session.event("CoreShowChannel", own, "Channel: PJSIP/150-1")
         session.event("Hangup", "Uniqueid: 1")
-        session.event("Status", own, "Channel: PJSIP/151-2")
-        session.event("StatusComplete", own, "EventList: Complete")
+        session.event("CoreShowChannel", own, "Channel: PJSIP/151-2")
+        session.event("CoreShowChannelsComplete", own, "EventList: Complete")
 
-    pbx.answers["Status"] = status
+    pbx.answers["CoreShowChannels"] = listing
     manager = link(pbx, wanted=frozenset({b"Hangup"}))
     await up(manager)
-    replies = await asyncio.gather(*(manager.send({"Action": "Status"}) for _ in range(3)))
+    replies = await asyncio.gather(*(manager.send({"Action": "CoreShowChannels"}) for _ in range(3)))
     for reply in replies:
         assert [event.get("Channel") for event in reply.events] == ["PJSIP/150-1", "PJSIP/151-2", ""]
     assert heard.names == ["Hangup"] * 3

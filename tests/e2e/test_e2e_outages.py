@@ -170,6 +170,7 @@ async def test_a_wire_cut_without_a_word_is_noticed_and_what_ended_meanwhile_is_
     last = await began_unseen.end("extension")
     call = await told(at, "79163000043")
     assert (call.result, call.code) == ("answered", last.answered_by)
+    assert (await record(at.service, "79163000043"))["line"] == last.line
     # and the time during which nobody watched is kept
     async with database(at.service) as connection:
         gap = await connection.fetchrow("select * from pbx_gaps order by id desc limit 1")
