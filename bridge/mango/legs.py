@@ -41,8 +41,8 @@ class Leg(msgspec.Struct, kw_only=True):
     """`at`: its first event; `started_at` the same, where that event is known to be its first. `state` is the last one.
 
     taken_from  the leg its caller was in before
-    from_menu   it is a menu's or a queue's: nobody's phone
     depth       how many legs its caller was in before, as far as they are known
+    whole       no event of it is missing, by their numbers
     """
 
     call_id: str
@@ -59,6 +59,7 @@ class Leg(msgspec.Struct, kw_only=True):
     command_id: str | None = None
     callback: bool = False
     depth: int = 0
+    whole: bool = True
 
     @property
     def ended(self) -> bool:
@@ -115,6 +116,7 @@ def _leg(events: list[CallEvent]) -> Leg:
         _hear(leg, event)
         if event.state == "Disconnected":
             break
+    leg.whole = {event.seq for event in in_order} >= set(range(1, in_order[-1].seq + 1))
     leg.taken_from = next((t.caller.taken_from_call_id for t in leg.turns if t.caller.taken_from_call_id), None)
     return leg
 
@@ -125,17 +127,21 @@ def _hear(leg: Leg, event: CallEvent) -> None:
     leg.transfer = event.transfer or leg.transfer
     leg.command_id = event.command_id or leg.command_id
     leg.callback = leg.callback or event.callback_initiator is not None or event.task_id is not None
-    before, leg.state = leg.state, event.state
-    turn = _turn(leg, event, again=before == event.state == "Connected" and leg.turns != [])
+    before = leg.state if leg.turns else None
+    leg.state = event.state
+    turn = _turn(leg, event, again=before == event.state == "Connected")
     match event.state:
         case "Connected":
             if not turn.talking:
                 turn.talking, turn.talked_at = True, event.timestamp
         case "OnHold":
+            turn.talking = True  # only who talks can be held; since when, the lost Connected would have told
             if before != "OnHold":
                 turn.holds.append(_holder(event))
         case "Disconnected":
             leg.ended_at, leg.reason = event.timestamp, event.disconnect_reason
+            if turn.began == "Disconnected" and before in ("Connected", "OnHold"):
+                turn.talking = True  # in the place of one who talked: the second Connected is lost
         case "Appeared":
             pass
 

@@ -191,7 +191,7 @@ class Outcome:
         return last.reason if last is not None else None
 
     def _ended_by(self) -> EndedBy | None:
-        """Who hung up, of those who talked last; of a call without talk, whether its caller gave up."""
+        """Who hung up; of a call without talk, whether its caller gave up."""
         caller: EndedBy = "client" if self._direction == "inbound" else "extension"
         callee: EndedBy = "client" if self._direction == "outbound" else "extension"
         if not self._talked:

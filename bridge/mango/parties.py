@@ -97,15 +97,19 @@ class Parties:
     def _first_halves(self) -> set[str]:
         """They come of a command or a callback's initiator, and from no other leg; or they are known by the leg from
         the phone they rang to the number they showed."""
-        found = {leg.call_id for leg in self.legs if (leg.command_id or leg.callback) and not leg.taken_from}
+        found = {leg.call_id for leg in self.legs if (leg.command_id or leg.callback) and self._begins(leg)}
         for first, second in itertools.combinations(self.legs, 2):
             if _second_half(first, second):
                 found.add(first.call_id)
-        return {each for each in found if not self.by_id[each].nobodys and not self._calls_out(self.by_id[each])}
+        return {each for each in found if not self.by_id[each].nobodys}
 
-    def _calls_out(self, leg: Leg) -> bool:
-        """An employee's own call to the outside, though a command or a campaign made it."""
-        return self.extension(leg.caller) is not None and self.extension(leg.callee) is None
+    def _begins(self, leg: Leg) -> bool:
+        """Whether a leg that somebody ordered begins the call. One from an employee does not, if it leads out (dialled
+        by a campaign for the employee) or comes after another (a transfer by command)."""
+        if leg.taken_from is not None:
+            return False
+        ours = self.extension(leg.caller) is not None
+        return not ours or (leg is self.legs[0] and self.extension(leg.callee) is not None)
 
     def _derived_direction(self) -> Direction:
         """By the leg that all others come from. While that one has not been heard of, somebody is taken to have called
@@ -150,7 +154,11 @@ class Parties:
                 role = self.role(leg, turn)
                 if turn.talking and role in ("reaches", "dials"):
                     found.append(Talk(leg, turn, role, self.phone(leg, turn)))
-        return sorted(found, key=lambda talk: (talk.turn.talked_at or 0.0, talk.leg.depth, talk.leg.call_id))
+        return sorted(found, key=_began)
+
+
+def _began(talk: Talk) -> tuple[float, int, str]:
+    return talk.turn.talked_at or talk.turn.at or 0.0, talk.leg.depth, talk.leg.call_id
 
 
 def _second_half(first: Leg, second: Leg) -> bool:

@@ -115,8 +115,16 @@ def _with_history(legs: list[Leg], rows: list[StatisticsRow]) -> list[Leg]:
     comparable = not any(not leg.nobodys for leg in legs) or any(leg.call_id in known for leg in listed)
     for leg in listed:
         same = known.get(leg.call_id)
-        if same is not None and not same.ended:
-            same.state, same.reason = "Disconnected", leg.reason
-        elif same is None and comparable:
+        if same is not None:
+            _complete(same, leg)
+        elif comparable:
             known[leg.call_id] = leg
     return ordered(known.values())
+
+
+def _complete(leg: Leg, listed: Leg) -> None:
+    """With what the history lists of the same leg. Not its times: they may be by another clock."""
+    if not leg.ended:
+        leg.state, leg.reason = "Disconnected", listed.reason
+    if not leg.whole and listed.turns[0].talking and not any(turn.talking for turn in leg.turns):
+        leg.turns[-1].talking = True

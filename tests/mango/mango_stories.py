@@ -413,6 +413,33 @@ def blind_transfer_that_came_back() -> list[Webhook]:
 
 
 @story
+def transferred_by_command() -> list[Webhook]:
+    """`commands/transfer`: the second leg carries the command's id, and no leg that it was taken from until the end."""
+    client = {"number": CLIENT, "taken_from_call_id": "a"}
+    mark = {"command_id": "c7"}
+    return [
+        *_first_talk(True, 25),
+        leg("b", 1, "Appeared", 18, phone("150"), phone("151"), **mark),
+        ("/result/transfer", {"command_id": "c7", "result": 1000}),
+        leg("b", 2, "Connected", 21, phone("150"), phone("151"), **mark),
+        leg("b", 3, "Connected", 25, client, phone("151"), **mark, transfer="consultative"),
+        leg("b", 4, "Disconnected", 45, client, phone("151"), **mark, disconnect_reason=1110),
+        summary(1, 7, 45, to=phone("151")),
+    ]
+
+
+@story
+def transferred_and_given_up() -> list[Webhook]:
+    to_boris = {"number": CLIENT, "taken_from_call_id": "a"}
+    return [
+        *_first_talk(False, 20),
+        leg("b", 1, "Appeared", 20, to_boris, phone("151"), transfer="blind"),
+        leg("b", 2, "Disconnected", 40, to_boris, phone("151"), transfer="blind", disconnect_reason=1110),
+        summary(1, 7, 40, to=phone("150")),
+    ]
+
+
+@story
 def outbound_transferred_to_a_mobile() -> list[Webhook]:
     client = {"number": CLIENT}
     given = {"number": CLIENT, "taken_from_call_id": "a"}

@@ -108,6 +108,12 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "blind_transfer_that_came_back": INBOUND
     | {"rang": "150 151", "answered": 7, "ended": 60, "wait": 7, "talk": 53, "by": "client",
        "transfers": [("blind", "150", "151"), ("blind", "151", "150")]},
+    "transferred_by_command": INBOUND
+    | {"rang": "150 151", "last": "151", "answered": 7, "ended": 45, "wait": 7, "talk": 38, "by": "client", "holds": 1,
+       "transfers": [("attended", "150", "151")]},
+    "transferred_and_given_up": INBOUND
+    | {"rang": "150 151", "answered": 7, "ended": 40, "wait": 7, "talk": 33, "by": "client",
+       "transfers": [("blind", "150", "151")]},
     "outbound_transferred_to_a_mobile": OUTBOUND
     | {"answered": 5, "ended": 61, "wait": 5, "talk": 56, "by": "extension",
        "transfers": [("blind", "150", "+79261112233")]},
