@@ -236,7 +236,7 @@ class Outcome:
         if number > 0:
             # in the place of a consulting employee: had the colleague answered, it was a consultation
             before = leg.turns[number - 1]
-            attended = before.talking or turn.began != "Appeared"
+            attended = before.talking or turn.began in ("Connected", "OnHold")
             giver = parties.extension(before.caller)
             return Transfer(kind="attended" if attended else "blind", from_=giver, to=to, at=turn.at)
         source = parties.by_id.get(leg.taken_from or "")

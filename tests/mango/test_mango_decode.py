@@ -144,6 +144,16 @@ def test_times_of_zero_never_happened() -> None:
     assert (event.talk_time, event.create_time, event.end_time) == (None, float(T), float(T + 20))
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [(T, T), (str(T), T), (T * 1000 + 250, T + 0.25), (0, None), ("0", None), (-5, None), ("x", None)],
+)
+def test_times_are_seconds_and_milliseconds_are_told_apart(written: object, read: float | None) -> None:
+    event = decode("events/call", leg("a", 1, "Appeared", 0, {}, {}, timestamp=written)[1])
+
+    assert event.timestamp == read
+
+
 def test_an_extension_keeps_its_zeros_and_may_be_a_number() -> None:
     texts = decode("events/call", leg("a", 1, "Appeared", 0, {}, {"extension": "0511"})[1])
     numbers = decode("events/call", leg("a", 1, "Appeared", 0, {}, {"extension": 29, "acd_group": 303})[1])

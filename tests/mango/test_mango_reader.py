@@ -628,6 +628,214 @@ def test_a_flat_end_without_a_duration_was_answered_if_an_answer_was_told() -> N
     assert [call.status for call in calls if call] == ["missed", "answered"]
 
 
+# --- what is known in part --------------------------------------------------------------------------------------------
+
+
+def test_a_hold_told_of_twice_is_one() -> None:
+    client, anna = {"number": CLIENT}, phone("150")
+    states = ["Appeared", "Connected", "OnHold", "OnHold"]
+
+    call = live([leg("a", seq, state, seq, client, anna) for seq, state in enumerate(states, 1)])
+
+    assert (call.holds, call.on_hold) == (1, True)
+
+
+def test_a_call_known_only_by_a_hold_has_been_answered_at_a_time_nobody_knows() -> None:
+    call = live([leg("a", 3, "OnHold", 9, {"number": CLIENT}, phone("150"))])
+
+    assert (call.answered_by, call.answered_at, call.started_at, call.on_hold) == ("150", None, None, True)
+
+
+def test_a_consultation_of_a_leg_nobody_has_heard_of_is_a_clients_call_to_be() -> None:
+    consulting = phone("150", taken_from_call_id="a")
+    webhooks = [
+        leg("b", seq, state, 20, consulting, phone("151")) for seq, state in ((1, "Appeared"), (2, "Connected"))
+    ]
+
+    lasting, over = live(webhooks), told([*webhooks, summary(1, 7, 50, to=phone("150"))]).call
+
+    assert over is not None
+    assert (lasting.direction, lasting.answered_by) == ("inbound", None)
+    assert (over.answered_first, over.answered_by, over.extensions) == ("150", "150", ["151", "150"])
+
+
+def test_a_consultation_that_became_a_transfer_and_does_not_say_where_it_came_from() -> None:
+    consulting, client, to = phone("150"), {"number": CLIENT}, phone("151")
+    webhooks = [
+        leg("b", 1, "Appeared", 27, consulting, to),
+        leg("b", 2, "Connected", 30, consulting, to),
+        leg("b", 3, "Connected", 37, client, to),
+        summary(1, 7, 57, to=phone("150")),
+    ]
+
+    call = told(webhooks).call
+
+    assert call is not None
+    assert [(each.kind, each.from_, each.to, each.at) for each in call.transfers] == [
+        ("attended", "150", "151", T + 37),
+    ]  # fmt: skip
+    assert call.answered_by == "151"
+
+
+def test_a_client_who_came_into_a_consultations_place_as_it_ended_had_been_there() -> None:
+    """The second Connected is lost."""
+    webhooks = [each for each in consultative_transfer() if (each[1].get("call_id"), each[1].get("seq")) != ("b", 3)]
+
+    call = told(webhooks).call
+
+    assert call is not None
+    assert call.answered_by == "151"
+    assert [(each.kind, each.from_, each.to) for each in call.transfers] == [("attended", "150", "151")]
+
+
+def test_a_client_who_gave_up_while_passed_on_was_not_consulted_about() -> None:
+    """The second Appeared is lost."""
+    story = STORIES["blind_transfer_given_up"]()
+    webhooks = [each for each in story if (each[1].get("call_id"), each[1].get("seq")) != ("b", 2)]
+
+    call = told(webhooks).call
+
+    assert call is not None
+    assert call.answered_by == "150"
+    assert [(each.kind, each.from_, each.to) for each in call.transfers] == [("blind", "150", "151")]
+
+
+def test_a_client_taken_from_a_talk_was_transferred_whether_it_is_called_so_or_not() -> None:
+    story = STORIES["transferred_and_given_up"]()
+    unnamed = [(path, {k: v for k, v in document.items() if k != "transfer"}) for path, document in story]
+
+    assert told(unnamed).call == told(story).call
+
+
+def test_one_phone_busy_and_the_next_not_answered_is_missed() -> None:
+    ends: list[dict[str, Any]] = [{"from_": {"number": CLIENT}, "to": phone(each)} for each in ("150", "151")]
+    webhooks = [
+        leg("a", 1, "Appeared", 0, **ends[0]),
+        leg("a", 2, "Disconnected", 1, **ends[0], disconnect_reason=1121),
+        leg("b", 1, "Appeared", 1, **ends[1]),
+        leg("b", 2, "Disconnected", 21, **ends[1], disconnect_reason=1111),
+        summary(1, None, 21, to=phone("150"), disconnect_reason=1121),
+    ]
+
+    call = told(webhooks).call
+
+    assert call is not None
+    assert call.status == "missed"
+
+
+def test_a_queue_whose_only_phone_was_busy_is_missed() -> None:
+    ends: dict[str, Any] = {"from_": {"number": CLIENT}, "to": phone("150", acd_group="700")}
+    webhooks = [
+        leg("a", 1, "Appeared", 0, **ends),
+        leg("a", 2, "Disconnected", 1, **ends, disconnect_reason=1121),
+        summary(1, None, 9, disconnect_reason=1121),
+    ]
+
+    call = told(webhooks).call
+
+    assert call is not None
+    assert (call.status, call.queue) == ("missed", "700")
+
+
+def test_of_a_call_nobody_answered_only_the_caller_can_have_given_up() -> None:
+    calls = [told([summary(direction, None, 9, disconnect_reason=1120)]).call for direction in (1, 2)]
+
+    assert [call.ended_by for call in calls if call] == ["system", "system"]
+
+
+def test_a_client_who_gives_up_as_a_phone_stops_ringing_gave_up() -> None:
+    ends: list[dict[str, Any]] = [{"from_": {"number": CLIENT}, "to": phone(each)} for each in ("150", "151")]
+    webhooks = [
+        leg("a", 1, "Appeared", 0, **ends[0]),
+        leg("b", 1, "Appeared", 0, **ends[1]),
+        leg("a", 2, "Disconnected", 20, **ends[0], disconnect_reason=1110),
+        leg("b", 2, "Disconnected", 20, **ends[1], disconnect_reason=1111),
+    ]
+
+    call = told(webhooks, now=T + 10_000.0).call
+
+    assert call is not None
+    assert (call.status, call.ended_by) == ("missed", "client")
+
+
+def test_whom_an_employee_dialled_is_the_client_and_not_whom_the_client_was_given_to() -> None:
+    webhooks = [
+        *without(outbound_answered(), "/events/summary"),
+        summary(2, 12, 32, to={"extension": "151", "number": "79261112233"}, **{"from": phone("150")}),
+    ]
+
+    call = told(webhooks).call
+
+    assert call is not None
+    assert call.client_number == NUMBER
+
+
+# --- what the history adds --------------------------------------------------------------------------------------------
+
+
+def _row_of_one_leg(**of_leg: Any) -> Webhook:
+    one = whole_row()[1]["context_calls"][0]["members"][1] | {"call_abonent_extension": "150"}
+    return whole_row(context_calls=[one | of_leg])
+
+
+def test_what_webhooks_told_of_a_leg_stands() -> None:
+    row = _row_of_one_leg(external_call_id="a", call_end_reason=1120)
+
+    call = told([*inbound_answered(), row]).call
+
+    assert call is not None
+    assert said(call) == EXPECTED["inbound_answered"] | {"recording": "MToxMDA+/w=="}
+
+
+def test_legs_that_cannot_be_told_apart_are_not_counted_twice() -> None:
+    webhooks = [*inbound_answered(), _row_of_one_leg(external_call_id=None)]
+
+    alone, both = told(inbound_answered()).call, told(webhooks).call
+
+    assert alone is not None
+    assert both is not None
+    assert len(both.legs) == len(alone.legs)
+
+
+def test_a_leg_of_which_nothing_was_heard_is_taken_from_the_history() -> None:
+    first = [each for each in STORIES["blind_transfer_that_came_back"]() if each[1].get("call_id") in ("a", "c")]
+    rung = {"call_abonent_extension": "151", "call_answer_time": None, "external_call_id": "b", "call_end_reason": 1111}
+    legs = [_row_of_one_leg(external_call_id="a")[1]["context_calls"][0]]
+    legs.append(legs[0] | rung | {"call_start_time": T + 20})
+
+    call = told([*first, whole_row(context_calls=legs)]).call
+
+    assert call is not None
+    assert call.extensions == ["150", "151"]
+
+
+def test_of_an_outbound_call_only_the_clients_leg_tells() -> None:
+    own = whole_row()[1]["context_calls"]
+    row = whole_row(
+        context_type=2,
+        caller_number="sip:anna@june.mangosip.ru",
+        called_number=CLIENT,
+        talk_duration=0,
+        context_calls=[*own, own[0]["members"][1]],
+    )
+
+    call = told([row]).call
+
+    assert call is not None
+    assert (call.extensions, call.answered_by, call.status) == (["150"], None, "cancelled")
+
+
+def test_an_outbound_call_that_was_handed_over_in_basic_statistics() -> None:
+    dialled = {"from_extension": "150", "from_number": "", "to_extension": "", "to_number": CLIENT}
+    given = {"start": T + 35, "answer": T + 40, "finish": T + 60, "to_extension": "151", "from_number": CLIENT}
+
+    call = told([basic_row(**dialled), basic_row(**given)]).call
+
+    assert call is not None
+    assert (call.direction, call.client_number) == ("outbound", NUMBER)
+    assert (call.answered_first, call.answered_by, call.talk_seconds) == ("150", "151", 55)
+
+
 # --- what makes no call -----------------------------------------------------------------------------------------------
 
 
