@@ -98,6 +98,14 @@ select state from calls
 where enterprise_number = $1 and pbx_name = $2 and state is not null
 order by id
 """
+_ATTRIBUTE = """
+update calls c set reconciled = a.reconciled, assigned_user_id = coalesce(c.assigned_user_id, p.user_id)
+from jsonb_to_recordset($2) as a (id bigint, extension text, reconciled boolean)
+left join user_internal_phones p on p.enterprise_number = $1 and p.phone_number = a.extension
+where c.id = a.id and (
+    c.reconciled <> a.reconciled or c.assigned_user_id is null and p.user_id is not null
+)
+"""
 _ANNOUNCE = "select pg_notify('bridge_live', payload) from unnest($1::text[]) as payload"
 
 
@@ -107,6 +115,15 @@ class CallWrite(msgspec.Struct, frozen=True, kw_only=True):
     call: Call
     state: bytes | None = None
     changes: Sequence[Change] = ()
+
+
+class Attribution(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose a call is when no phone tells: the extension of its operator. `reconciled`: known from the exchange's
+    history alone."""
+
+    id: int
+    extension: str | None
+    reconciled: bool
 
 
 async def save(
@@ -134,6 +151,12 @@ async def absorb(connection: Connection, enterprise_number: str, pbx_name: str, 
         await connection.execute(_MOVE_TIMELINE, merged["id"], merged["gone_id"])
     removed: int | None = await connection.fetchval(_REMOVE, enterprise_number, pbx_name, call_id)
     return removed
+
+
+async def attribute(connection: Connection, enterprise_number: str, attributions: Sequence[Attribution]) -> None:
+    """Assign calls that are nobody's to their operators, and mark those that only the history knows."""
+    if attributions:
+        await connection.execute(_ATTRIBUTE, enterprise_number, list(attributions))
 
 
 async def live_states(connection: Connection, enterprise_number: str, pbx_name: str) -> list[bytes]:

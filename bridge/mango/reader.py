@@ -74,7 +74,8 @@ def read(events: Iterable[MangoEvent], rules: MangoRules, now: float | None = No
         return Reading(call=None, recordings=recordings, heard=heard)
     due = None
     if verdict is None and all(leg.ended for leg in legs):
-        due = max(event.received_at or event.timestamp or 0.0 for event in unique) + QUIET
+        # a recording that becomes known later says nothing of the call's going on
+        due = max(event.received_at or event.timestamp or 0.0 for event in told) + QUIET
     over = verdict is not None or (due is not None and now is not None and now >= due)
     entry_id = next(event.entry_id for event in unique if event.entry_id is not None)
     said = verdict or Verdict()
