@@ -32,8 +32,8 @@ Kind = Literal["enterprise", "retailcrm", "pbx", "amocrm", "mango"]
 
 
 class Enterprise(msgspec.Struct, frozen=True, kw_only=True):
-    """`lines` by number in E.164, or as written where it is none; `dialplans`, getcustomerdata's templates, by PBX;
-    `recorded`: names of the PBXs whose recordings can be fetched."""
+    """`lines` by number in E.164, or as written where it is none; `extensions` that people have, wherever their phones
+    are; `dialplans`, getcustomerdata's templates, by PBX; `recorded`: the PBXs whose recordings can be fetched."""
 
     number: str
     name: str = ""
@@ -41,11 +41,15 @@ class Enterprise(msgspec.Struct, frozen=True, kw_only=True):
     fallback: str = "continue"
     pbxs: tuple[PbxDialing, ...] = ()
     lines: Mapping[str, LineSetting] = {}
+    extensions: frozenset[str] = frozenset()
     dialplans: Mapping[str, str] = {}
     recorded: frozenset[str] = frozenset()
 
     def pbx(self, name: str) -> PbxDialing | None:
         return next((pbx for pbx in self.pbxs if pbx.name == name), None)
+
+    def has_line(self, number: str) -> bool:
+        return _line_key(number, self.region) in self.lines or number in self.lines
 
     def line(self, number: str | None) -> LineSetting:
         """The setting of a line as the PBX names it. A line nobody has set up wants nothing."""
@@ -95,14 +99,11 @@ class Directory:
     async def refresh(self) -> None:
         """Read it now. Raises what asyncpg raises; the last map stays in force then."""
         async with self._pool.acquire() as connection:
-            enterprises, pbxs, lines, credentials = await queries.read(connection)
-        pbxs_of, lines_of = _grouped(pbxs), _grouped(lines)
+            enterprises, pbxs, lines, extensions, credentials = await queries.read(connection)
+        of = [_grouped(rows) for rows in (pbxs, lines, extensions)]
         self._map = _Map(
             enterprises=MappingProxyType(
-                {
-                    row["number"]: _enterprise(row, pbxs_of[row["number"]], lines_of[row["number"]])
-                    for row in enterprises
-                }
+                {row["number"]: _enterprise(row, *(rows[row["number"]] for rows in of)) for row in enterprises}
             ),
             digests=MappingProxyType(
                 {(row["kind"], bytes(row["digest"])): (row["enterprise_number"], row["subject"]) for row in credentials}
@@ -136,7 +137,9 @@ def _grouped(rows: list[asyncpg.Record]) -> defaultdict[str, list[asyncpg.Record
     return groups
 
 
-def _enterprise(row: asyncpg.Record, pbxs: list[asyncpg.Record], lines: list[asyncpg.Record]) -> Enterprise:
+def _enterprise(
+    row: asyncpg.Record, pbxs: list[asyncpg.Record], lines: list[asyncpg.Record], extensions: list[asyncpg.Record]
+) -> Enterprise:
     region = row["region"]
     return Enterprise(
         number=row["number"],
@@ -154,6 +157,7 @@ def _enterprise(row: asyncpg.Record, pbxs: list[asyncpg.Record], lines: list[asy
             for pbx in pbxs
         ),
         lines=MappingProxyType({_line_key(line["number"], region): line["smart_redirect"] for line in lines}),
+        extensions=frozenset(each["extension"] for each in extensions),
         dialplans=MappingProxyType({pbx["name"]: pbx["dialplan"] for pbx in pbxs}),
         recorded=frozenset(pbx["name"] for pbx in pbxs if pbx["recorded"]),
     )

@@ -7,6 +7,9 @@ The action is sent once and never again, whatever happens to the link.
 
 Whoever clicked is answered within 100 ms. What takes longer goes on without them: the request is queued with us then.
 
+An extension that no PBX has may live at a cloud exchange: then that rings the phone, and tells by our id which call it
+made.
+
 The outcome is the result of the call the request became, whichever instance wrote its row: OriginateResponse says too
 little, its reason 0 is busy, unregistered and bad technology alike. A phone that was not there makes no channel and so
 no call; such a request is settled when its time is over, or soon after the PBX said that the originate failed.
@@ -15,16 +18,20 @@ no call; such a request is settled when its time is over, or soon after the PBX 
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import asyncpg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from bridge.calls.click import Click, ClickAnswer, Outcome, Source, originate, plan
+from bridge.calls.click import Click, ClickAnswer, Outcome, Source, originate, plan, plan_in_cloud
+from bridge.calls.extensions import belongs
 from bridge.db import originate as requests
-from bridge.directory import Directory
+from bridge.directory import Directory, Enterprise
 from bridge.errors import (
     ActionFailed,
     ActionTimeout,
@@ -67,6 +74,21 @@ class ClickMetrics:
         )
 
 
+class Cloud(Protocol):
+    """A cloud exchange, where extensions live that no PBX of ours has."""
+
+    @property
+    def name(self) -> str:
+        """What calls it makes have as the name of their PBX."""
+
+    def serves(self, enterprise_number: str) -> bool: ...
+
+    async def call(self, enterprise_number: str, click: Click, command_id: str) -> None:
+        """Rings the extension, then the client; the call is known by `command_id` later.
+
+        Raises BadInput, NotFound, PbxUnavailable, ActionTimeout (it may ring), ActionFailed, DatabaseProblem."""
+
+
 class Clicks:
     """`start` makes calls, `run` finds out how they went."""
 
@@ -77,6 +99,7 @@ class Clicks:
         pool: asyncpg.Pool,
         metrics: ClickMetrics,
         *,
+        cloud: Cloud | None = None,
         answer_within: float = ANSWER_WITHIN,
         repeat_window: float = REPEAT_WINDOW,
         ring_seconds: float = RING_SECONDS,
@@ -85,6 +108,7 @@ class Clicks:
         self._pbxs = pbxs
         self._pool = pool
         self._metrics = metrics
+        self._cloud = cloud
         self._answer_within = answer_within
         self._repeat_window = repeat_window
         self._ring_seconds = ring_seconds
@@ -148,13 +172,7 @@ class Clicks:
         enterprise = self._directory.enterprise(enterprise_number)
         if enterprise is None:
             raise NotFound("There is no such enterprise", field="enterprise_number")
-        click = plan(
-            enterprise.pbxs,
-            extension=extension,
-            phone=phone,
-            external_phone=external_phone,
-            region=enterprise.region,
-        )
+        click = self._planned(enterprise, extension, phone, external_phone)
         work = asyncio.get_running_loop().create_task(self._originate(enterprise_number, click, source))
         self._under_way.add(work)
         work.add_done_callback(self._under_way.discard)
@@ -166,22 +184,42 @@ class Clicks:
             work.add_done_callback(_late)
         return ClickAnswer(pbx=click.pbx, extension=extension, phone=click.number, repeated=not fresh)
 
+    def _planned(self, enterprise: Enterprise, extension: str, phone: str, external_phone: str | None) -> Click:
+        if (
+            self._cloud is not None
+            and extension in enterprise.extensions
+            and not belongs(extension, [pbx.extensions for pbx in enterprise.pbxs])
+            and self._cloud.serves(enterprise.number)
+        ):
+            # a line that is none of the enterprise's would be a wrong request, for which such exchanges punish
+            line = external_phone if external_phone and enterprise.has_line(external_phone) else None
+            return plan_in_cloud(
+                self._cloud.name, extension=extension, phone=phone, external_phone=line, region=enterprise.region
+            )
+        return plan(
+            enterprise.pbxs,
+            extension=extension,
+            phone=phone,
+            external_phone=external_phone,
+            region=enterprise.region,
+        )
+
     async def _originate(self, enterprise_number: str, click: Click, source: Source) -> bool:
         """Whether the request was a new one and went out. Raises as `start`."""
         began = time.perf_counter()
         channel_id = f"bridge-{secrets.token_hex(10)}"
-        link = self._pbxs.manager_for(enterprise_number, click.pbx)
+        ring = self._way(enterprise_number, click, channel_id)
         if not await self._claim(enterprise_number, click, source, channel_id):
             log.info("click_repeated", enterprise=enterprise_number, extension=click.extension, source=source)
             return False
         try:
-            await link.send(originate(click, channel_id, self._ring_seconds), timeout=5.0)
+            await ring()
         except (ConnectionLost, ActionTimeout) as problem:
             # It may ring: the claim stands, so that nobody makes it ring twice, and the sweep finds out
             log.warning("click_unconfirmed", enterprise=enterprise_number, pbx=click.pbx, problem=problem.message)
             raise
-        except (PbxUnavailable, ActionFailed, BadInput) as problem:
-            outcome: Outcome = "unavailable" if isinstance(problem, PbxUnavailable) else "refused"
+        except (PbxUnavailable, ActionFailed, BadInput, NotFound, DatabaseProblem) as problem:
+            outcome: Outcome = "unavailable" if isinstance(problem, PbxUnavailable | DatabaseProblem) else "refused"
             await self._nothing_rang(channel_id, outcome, problem.message)
             raise
         self._metrics.seconds.observe(time.perf_counter() - began)
@@ -194,6 +232,13 @@ class Clicks:
             channel_id=channel_id,
         )
         return True
+
+    def _way(self, enterprise_number: str, click: Click, channel_id: str) -> Callable[[], Awaitable[object]]:
+        """How the phone is made to ring. Raises NotFound."""
+        if self._cloud is not None and not click.channel:
+            return functools.partial(self._cloud.call, enterprise_number, click, channel_id)
+        link = self._pbxs.manager_for(enterprise_number, click.pbx)
+        return functools.partial(link.send, originate(click, channel_id, self._ring_seconds), timeout=5.0)
 
     async def _claim(self, enterprise_number: str, click: Click, source: Source, channel_id: str) -> bool:
         try:

@@ -22,7 +22,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from bridge.calls.click import PbxDialing
-from bridge.calls.extensions import belongs
+from bridge.calls.extensions import belongs, exactly
 from bridge.calls.numbers import SHORTEST, e164
 from bridge.db.routes import RouteNote
 from bridge.directory import Directory, Enterprise
@@ -54,6 +54,22 @@ class Pbxs(Protocol):
         """Raises NotFound for a PBX that is not there (yet)."""
 
 
+class Cloud(Protocol):
+    """A cloud exchange: calls and extensions that no PBX of ours has."""
+
+    @property
+    def name(self) -> str:
+        """What its calls have as the name of their PBX."""
+
+    def serves(self, enterprise_number: str) -> bool: ...
+
+    async def knows(self, enterprise_number: str, call_unique_id: str) -> bool:
+        """Whether that is a call of its. Raises DatabaseProblem."""
+
+    async def route(self, enterprise_number: str, call_unique_id: str, extension: str, *, name: str = "") -> bool:
+        """Raises CallNotFound, Conflict (CallOver too), BadInput, PbxUnavailable, ActionFailed, DatabaseProblem."""
+
+
 class RoutingMetrics:
     """Answers by reason and their time. No enterprise and no number: /metrics is open."""
 
@@ -81,12 +97,14 @@ class Redirects:
         pool: asyncpg.Pool,
         metrics: RoutingMetrics,
         *,
+        cloud: Cloud | None = None,
         deadline: float = DEADLINE,
     ) -> None:
         self._directory = directory
         self._lookups = lookups
         self._pbxs = pbxs
         self._metrics = metrics
+        self._cloud = cloud
         self._deadline = deadline
         self._notes = RouteNotes(pool)
 
@@ -103,7 +121,8 @@ class Redirects:
         """Who should get a caller. Never raises for what the outside world does, never takes longer than `deadline`
         (None: the service's own).
 
-        `line` None: the question is not about a line, the answer is the route. `pbx`: only its extensions count.
+        `line` None: the question is not about a line, the answer is the route. `pbx`: only its extensions count (of the
+        cloud exchange, by its name, those that people have).
         `arrived`: when the question came, by time.monotonic()."""
         began = arrived if arrived is not None else time.monotonic()
         enterprise = self._directory.enterprise(enterprise_number)
@@ -140,7 +159,8 @@ class Redirects:
         Raises CallNotFound when no PBX of the enterprise has the call, Conflict when somebody talks with the client
         already, BadInput for an extension of none of its PBXs, PbxUnavailable, ActionFailed."""
         try:
-            pbx = await self._live_redirect(enterprise_number, call_unique_id, extension)
+            name = because.name if because is not None else ""
+            pbx = await self._live_redirect(enterprise_number, call_unique_id, extension, name)
         except (CallNotFound, Conflict, BadInput, PbxUnavailable, ActionFailed) as problem:
             self._metrics.redirects.labels(problem.code.lower()).inc()
             raise
@@ -162,7 +182,7 @@ class Redirects:
             caller=caller,
             line=setting,
             fallback=enterprise.fallback,
-            rules=tuple(each.extensions for each in enterprise.pbxs if pbx is None or each.name == pbx),
+            rules=self._rules(enterprise, pbx),
         )
         if setting == "off" or caller is None:
             return decide(question)
@@ -174,11 +194,27 @@ class Redirects:
                 return answer
         return decide(msgspec.structs.replace(question, findings=tuple(findings)))
 
-    async def _live_redirect(self, enterprise_number: str, call_unique_id: str, extension: str) -> str:
+    def _rules(self, enterprise: Enterprise, pbx: str | None) -> tuple[str, ...]:
+        rules = [each.extensions for each in enterprise.pbxs if pbx is None or each.name == pbx]
+        if self._cloud is not None and pbx in (None, self._cloud.name) and self._cloud.serves(enterprise.number):
+            rules.append(exactly(enterprise.extensions))
+        return tuple(rules)
+
+    async def _live_redirect(self, enterprise_number: str, call_unique_id: str, extension: str, name: str) -> str:
         """The name of the PBX that had the call."""
         enterprise = self._directory.enterprise(enterprise_number)
         if enterprise is None:
             raise CallNotFound()
+        cloud = self._cloud
+        if (
+            cloud is not None
+            and cloud.serves(enterprise_number)
+            and await cloud.knows(enterprise_number, call_unique_id)
+        ):
+            if not belongs(extension, self._rules(enterprise, cloud.name)):
+                raise BadInput(f"extension: {extension[:32]!r} is not one of this enterprise", field="extension")
+            await cloud.route(enterprise_number, call_unique_id, extension, name=name)
+            return cloud.name
         if not _UNIQUEID.fullmatch(call_unique_id):
             raise BadInput(
                 "call_unique_id: not a Uniqueid of Asterisk", field="call_unique_id", found=call_unique_id[:80]

@@ -51,7 +51,8 @@ class PbxDialing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Click(msgspec.Struct, frozen=True, kw_only=True):
-    """What will be originated. `number` is what the context is entered at."""
+    """What will be originated. `number` is what the context is entered at. At a cloud exchange (`pbx` is its name)
+    there is neither channel nor context."""
 
     pbx: str
     extension: str
@@ -91,6 +92,24 @@ def plan(
         channel=pbx.endpoint.replace("{extension}", extension),
         context=pbx.contexts[0],
         number=_dialled(dialled, pbx.outgoing),
+        external_phone=line,
+    )
+
+
+def plan_in_cloud(
+    cloud: str, *, extension: str, phone: str, external_phone: str | None = None, region: str = "RU"
+) -> Click:
+    """A click of somebody whose phone is at a cloud exchange, which finds phone and trunk itself. Raises BadInput."""
+    dialled = phone_number(phone, region, "phone")
+    if dialled == extension:
+        raise BadInput(f"phone: extension {extension} cannot call itself", field="phone", found=phone)
+    line = phone_number(external_phone, region, "externalPhone") if external_phone else None
+    return Click(
+        pbx=cloud,
+        extension=extension,
+        channel="",
+        context="",
+        number=dialled.removeprefix("+"),
         external_phone=line,
     )
 

@@ -17,6 +17,11 @@ def belongs(extension: str, rules: Iterable[str]) -> bool:
     return any(rule is not None and rule.fullmatch(extension) for rule in map(_compiled, rules))
 
 
+def exactly(extensions: Iterable[str]) -> str:
+    """The rule that takes these and no others."""
+    return "|".join(f"(?:{re.escape(each)})" for each in sorted(extensions))
+
+
 @lru_cache(maxsize=4096)
 def _compiled(rule: str) -> re.Pattern[str] | None:
     """None for a rule that is no regular expression: such a rule takes nothing."""

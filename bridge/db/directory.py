@@ -20,6 +20,16 @@ _LINES = """
            number, smart_redirect
       from phones
 """
+# Of people, and of CRMs' users: where their phones are is another question
+_EXTENSIONS = """
+    select enterprise_number, phone_number as extension from user_internal_phones
+    union
+    select e.number, u.value
+      from enterprises e, jsonb_each(e.integrations_config) as i (kind, config),
+           jsonb_each_text(case jsonb_typeof(i.config -> 'user_extensions')
+                               when 'object' then i.config -> 'user_extensions' else '{}' end) as u
+     where u.value is not null
+"""
 _CREDENTIALS = """
     select kind, digest, enterprise_number, subject
       from credentials join enterprises on enterprises.number = credentials.enterprise_number
@@ -28,11 +38,12 @@ _CREDENTIALS = """
 
 
 async def read(connection: Connection) -> tuple[list[asyncpg.Record], ...]:
-    """Enterprises, PBXs, lines and credentials, of one moment."""
+    """Enterprises, PBXs, lines, extensions and credentials, of one moment."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return (
             await connection.fetch(_ENTERPRISES),
             await connection.fetch(_PBXS),
             await connection.fetch(_LINES),
+            await connection.fetch(_EXTENSIONS),
             await connection.fetch(_CREDENTIALS),
         )

@@ -41,20 +41,28 @@ _SETTLE = """
      where channel_id = $1 and outcome is null
     returning enterprise_number, pbx_name, channel_id, source, outcome
 """
-# A request whose call is over takes the call's result; one that never became a call is known to have rung nowhere.
+# A request whose call is over takes the call's result; one that never became a call is known to have rung nowhere. A
+# call that a cloud exchange made has an id of its own; where nothing is heard of it, nobody knows what became of it.
 _SETTLE_ENDED = """
     update originate_requests r
-       set outcome = case coalesce(c.result, 'unreachable') when 'missed' then 'no_answer'
-                          else coalesce(c.result, 'unreachable') end,
+       set outcome = case when c.result = 'missed' then 'no_answer'
+                          when c.id is not null then c.result
+                          when m.state = 'refused' then 'refused'
+                          when m.id is not null then 'unknown'
+                          else 'unreachable' end,
+           detail = coalesce(r.detail, m.detail),
            ended_at = coalesce(c.ended_at, clock_timestamp())
       from originate_requests o
+      left join mango_commands m on m.command_id = o.channel_id
       left join calls c
-             on (c.enterprise_number, c.pbx_name, c.call_id) = (o.enterprise_number, o.pbx_name, o.channel_id)
+             on (c.enterprise_number, c.pbx_name) = (o.enterprise_number, o.pbx_name)
+            and c.call_id = coalesce(m.entry_id, o.channel_id)
      where o.id = r.id
        and r.outcome is null
        and o.outcome is null
        and case when c.id is null
-                then o.channel_id = any($1) or o.created_at < clock_timestamp() - make_interval(secs => $2)
+                then o.channel_id = any($1) or m.state = 'refused'
+                     or o.created_at < clock_timestamp() - make_interval(secs => $2)
                 else c.result <> 'active' end
     returning r.enterprise_number, r.pbx_name, r.channel_id, r.source, r.outcome
 """

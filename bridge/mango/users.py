@@ -22,6 +22,7 @@ from bridge.mango.config import Product
 log = structlog.get_logger(__name__)
 
 KEPT = 600.0
+_FRESH = 60.0
 _RETRY_AFTER = 60.0
 _LARGEST = 8 * 1024 * 1024
 _QUESTION = {"ext_fields": ["general.user_id", "general.sips", "groups"]}
@@ -42,6 +43,10 @@ class Roster(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def extensions(self) -> frozenset[str]:
         return frozenset(user.extension for user in self.users if user.extension)
+
+    def addresses(self) -> Mapping[str, str]:
+        """SIP URI or number -> the extension it rings for."""
+        return {address: user.extension for user in self.users if user.extension for address in user.addresses}
 
     def by_id(self) -> Mapping[int, str]:
         return {user.user_id: user.extension for user in self.users if user.user_id is not None and user.extension}
@@ -101,6 +106,13 @@ class Users:
             task = self._asking[key] = asyncio.create_task(self._ask(key, product), name="mango users")
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         return await asyncio.shield(task)
+
+    async def fresh(self, product: Product) -> Roster:
+        """The same, asked anew where what is known is older than a minute: somebody may have been hired."""
+        until, kept = self._known.get(product.name, (0.0, None))
+        if until - KEPT + _FRESH < self._clock():
+            self._known[product.name] = (0.0, kept)
+        return await self.of(product) or Roster()
 
     async def close(self) -> None:
         tasks = list(self._asking.values())
