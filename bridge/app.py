@@ -35,6 +35,7 @@ from bridge.crm.matrix import Matrix
 from bridge.crm.metrics import DeliveryMetrics
 from bridge.crm.outbox import Outbox
 from bridge.crm.port import Integration
+from bridge.crm.retailcrm.description import description
 from bridge.crm.retailcrm.integration import RetailcrmIntegration
 from bridge.crm.retailcrm.routes import RetailcrmRoutes
 from bridge.crm.worker import Worker
@@ -393,7 +394,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
         return principal
 
     crm_routes = RetailcrmRoutes(known.directory, known.lookups, commands.clicks, commands.redirects, reception)
-    app = create_app(services, crm_routes.routes())
+    app = create_app(services, crm_routes.routes(), [description()])
     try:
         listening = listen(settings.http.host, settings.http.port)
     except OSError as problem:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -27,8 +28,11 @@ from bridge.http.routes import ALIASES, API, PAGES, specific_first
 from bridge.http.services import Services
 
 
-def create_app(services: Services, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def create_app(
+    services: Services, routes: Sequence[BaseRoute] = (), described: Sequence[Mapping[str, Any]] = ()
+) -> Starlette:
     """The application. `routes` are those that other parts of the house bring (a CRM's callbacks); ours win.
+    `described` is what /openapi.json says of them.
 
     Its lifespan runs the live page's hub. `app.state.desk.hub.close()` ends the streams: `bridge.http.server` does so
     before it waits for connections. Raises SettingsError for secret keys that are too short."""
@@ -42,7 +46,7 @@ def create_app(services: Services, routes: Sequence[BaseRoute] = ()) -> Starlett
         services.login_limits,
     )
     desk = Desk(services, doors, metrics, Hub(services, metrics))
-    paths = (*API, _description(API, settings.public_url), *PAGES)
+    paths = (*API, _description(API, settings.public_url, described), *PAGES)
     by_template = {path.template: path for path in paths}
     by_template |= {alias: by_template[canonical] for alias, canonical in ALIASES.items()}
 
@@ -81,9 +85,9 @@ def create_app(services: Services, routes: Sequence[BaseRoute] = ()) -> Starlett
     return app
 
 
-def _description(paths: Sequence[Path], server: str) -> Path:
+def _description(paths: Sequence[Path], server: str, others: Sequence[Mapping[str, Any]]) -> Path:
     """`/openapi.json` of these paths; made once."""
-    document = openapi.document(paths, server)
+    document = openapi.document(paths, server, others)
 
     async def describe(visit: Visit) -> Response:
         """This description."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from bridge.errors import BadInput
 
@@ -75,8 +76,21 @@ def _bad_input(error: msgspec.ValidationError, kind: Any, found: Mapping[str, st
             reason = "missing"
     else:
         field = path or "body"
-        details["allowed"] = reason.split(", got ")[0].removeprefix("Expected ").replace("`", "")
+        choices = _choices(kind, path) if reason.startswith("Invalid enum value") else []
+        if choices:
+            reason = f"must be one of {', '.join(map(str, choices))}"
+            details["allowed"] = choices
+        else:
+            details["allowed"] = reason.split(", got ")[0].removeprefix("Expected ").replace("`", "")
     if field in found:
         details["found"] = found[field][:_SHOWN]
         reason = f"{reason}, found {details['found']!r}"
     return BadInput(f"{field}: {reason}", field=field, **{key: value for key, value in details.items() if value})
+
+
+def _choices(kind: Any, field: str) -> list[Any]:
+    """The values a field of the struct may have, when they can be counted."""
+    declared = next((item.type for item in msgspec.structs.fields(kind) if item.encode_name == field), Any)
+    info = msgspec.inspect.type_info(declared)
+    kinds = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+    return [value for each in kinds if isinstance(each, msgspec.inspect.LiteralType) for value in each.values]

@@ -58,9 +58,10 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
         raise error
     status = error.status_code
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allow = (error.headers or {}).get("Allow", "")
-        message = f"{request.method} is not possible here; possible: {allow}"
-        return failure(status, "METHOD_NOT_ALLOWED", message, {"allowed": allow.split(", ")}, error.headers)
+        allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
+        message = f"{request.method} is not possible here; possible: {', '.join(allowed)}"
+        headers = {"Allow": ", ".join(allowed)}
+        return failure(status, "METHOD_NOT_ALLOWED", message, {"allowed": allowed}, headers)
     kind = _FRAMEWORK.get(status)
     code = kind.code if kind else HTTPStatus(status).phrase.upper().replace(" ", "_")
     message = kind().message if kind else error.detail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, get_origin
 
@@ -17,14 +17,16 @@ _REF = "#/components/schemas/{name}"
 _NAME_IN_PATH = re.compile(r"{(\w+)}")
 
 
-def document(paths: Sequence[Path], server: str) -> dict[str, Any]:
-    """The document of these paths; those whose handlers answer with a Response of their own are plain text or files."""
+def document(paths: Sequence[Path], server: str, others: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The document of these paths; those whose handlers answer with a Response of their own are plain text or files.
+
+    `others`: what the rest of the house says of its routes, each with "paths" and "components"."""
     types = list(dict.fromkeys(kind for path in paths for op in path.operations.values() for kind in _types(op)))
     (*schemas, failure, pagination), components = msgspec.json.schema_components(
         [*types, Failure, Pagination], ref_template=_REF
     )
     schema_of = {_key(kind): schema for kind, schema in zip(types, schemas, strict=True)}
-    return {
+    made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Asterisk Bridge", "version": version("asterisk-bridge")},
         "servers": [{"url": server}],
@@ -42,6 +44,11 @@ def document(paths: Sequence[Path], server: str) -> dict[str, Any]:
             },
         },
     }
+    for other in others:
+        made["paths"] |= other["paths"]
+        for kind, known in other["components"].items():
+            made["components"][kind] |= known
+    return made
 
 
 def _types(operation: Operation) -> list[Any]:

@@ -164,6 +164,16 @@ async def test_a_wrong_parameter_is_named(sign_in: People, query: str, field: st
     assert error["message"].startswith(field + ":")
 
 
+async def test_the_words_that_are_possible_are_listed(sign_in: People) -> None:
+    olga = await sign_in("olga")
+
+    error = (await olga.get(f"{CALLS}?status=answered")).json()["error"]
+
+    assert error["details"]["allowed"] == ["accepted", "completed", "incoming", "missed", "rejected"]
+    assert error["details"]["found"] == "answered"
+    assert "must be one of accepted, completed, incoming, missed, rejected, found 'answered'" in error["message"]
+
+
 @pytest.mark.parametrize("number", ["x", "0", "-1", "1.5", "9223372036854775808", "%00", "1'", "1;drop table calls"])
 async def test_a_number_in_the_path_is_checked_too(sign_in: People, number: str) -> None:
     olga = await sign_in("olga")

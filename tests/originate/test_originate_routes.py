@@ -285,6 +285,34 @@ async def test_a_question_that_lacks_something_names_it(office: Office, body: ob
     assert (response.status_code, response.json()["error"]["code"]) == (400, "BAD_REQUEST")
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"enterprise_number": "0367"}, "phone"),
+        ({"phone": KNOWN}, "enterprise_number"),
+        ({"enterprise_number": "0367", "phone": 79165550152}, "phone"),
+        ({"enterprise_number": 367, "phone": KNOWN}, "enterprise_number"),
+        ({"enterprise_number": "0367", "phone": "7916\0"}, "phone"),
+        ({"enterprise_number": "0367", "phone": KNOWN, "call_unique_id": 5}, "call_unique_id"),
+        ([], "body"),
+    ],
+)
+async def test_the_wrong_field_of_a_question_is_named(office: Office, body: object, field: str) -> None:
+    response = await office.client.post("/api/smart-redirect", json=body, headers={"Token": "june-secret"})
+    error = response.json()["error"]
+    assert (response.status_code, error["details"]["field"]) == (400, field)
+    assert error["message"].startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("path", ["/retailcrm/make-call", "/api/makecallexternal"])
+async def test_asking_for_the_head_of_an_answer_rings_nobody(office: Office, path: str) -> None:
+    secret = {"/retailcrm/make-call": "june-client", "/api/makecallexternal": "june-secret"}[path]
+    response = await office.client.head(path, params={"clientId": secret, "code": "150", "phone": "+79031112233"})
+    assert response.status_code == 405
+    assert "HEAD" not in response.headers["allow"]
+    assert office.pbx.sent == []
+
+
 async def test_a_live_call_that_is_not_there_is_said(office: Office) -> None:
     class Empty:
         events: tuple[()] = ()

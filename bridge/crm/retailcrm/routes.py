@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from bridge.calls.click import ClickAnswer, Source
 from bridge.errors import BadInput, Forbidden, NotFound, Unauthorized
 from bridge.routing import Answer, customer_data, dialplan
 
-_PREFIXES = ("/retailcrm/api", "/retailcrm-admin/api", "/api")
+PREFIXES = ("/retailcrm/api", "/retailcrm-admin/api", "/api")
 
 
 class Enterprise(Protocol):
@@ -75,6 +76,8 @@ class Guest(Protocol):
     def enterprise_number(self) -> str | None: ...
 
 
+_MISSING = re.compile(r"missing required field `(\w+)`")
+
 Reception = Callable[[Request], Awaitable[Guest | None]]
 """Who sent a request, by session or bearer token. Raises Unauthorized for a proof that does not hold."""
 
@@ -95,6 +98,29 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     enterprise_number: str
     phone: str
     call_unique_id: str | None = None
+
+
+class Redirected(msgspec.Struct, frozen=True, kw_only=True):
+    """Who should get the caller (null: nobody in particular), why, and whether the live call was sent there."""
+
+    extension: str | None
+    name: str
+    reason: str
+    redirected: bool
+
+
+class CalledExternally(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `makecallexternal`, in the older shape."""
+
+    success: bool = True
+    message: str
+    enterprise: str
+    enterprise_number: str
+    from_ext: str
+    to_phone: str
+    pbx: str
+    repeated: bool
+    response_time_ms: float
 
 
 class CustomerQuestion(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +145,10 @@ class RetailcrmRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/retailcrm/make-call", self.make_call, methods=["GET", "POST"]),
-            Route("/api/makecallexternal", self.make_call_external, methods=["GET"]),
-            *(Route(f"{prefix}/smart-redirect", self.smart_redirect, methods=["POST"]) for prefix in _PREFIXES),
-            Route("/api/callevent/getcustomerdata", self.get_customer_data, methods=["POST"]),
+            _route("/retailcrm/make-call", self.make_call, "GET", "POST"),
+            _route("/api/makecallexternal", self.make_call_external, "GET"),
+            *(_route(f"{prefix}/smart-redirect", self.smart_redirect, "POST") for prefix in PREFIXES),
+            _route("/api/callevent/getcustomerdata", self.get_customer_data, "POST"),
         ]
 
     async def make_call(self, request: Request) -> Response:
@@ -157,23 +183,24 @@ class RetailcrmRoutes:
             source="makecallexternal",
         )
         return _json(
-            {
-                "success": True,
-                "message": f"Call from {answer.extension} to {answer.phone} is queued",
-                "enterprise": enterprise.name,
-                "enterprise_number": found[0],
-                "from_ext": answer.extension,
-                "to_phone": answer.phone,
-                "pbx": answer.pbx,
-                "repeated": answer.repeated,
-                "response_time_ms": round((time.perf_counter() - began) * 1000, 1),
-            }
+            CalledExternally(
+                message=f"Call from {answer.extension} to {answer.phone} is queued",
+                enterprise=enterprise.name,
+                enterprise_number=found[0],
+                from_ext=answer.extension,
+                to_phone=answer.phone,
+                pbx=answer.pbx,
+                repeated=answer.repeated,
+                response_time_ms=round((time.perf_counter() - began) * 1000, 1),
+            )
         )
 
     async def smart_redirect(self, request: Request) -> Response:
         """Who should get a caller; a call that rings or waits is sent there when its id is given."""
         asked = _decoded(await request.body(), Asked)
         await self._admit(request, asked.enterprise_number)
+        if "\0" in asked.phone:
+            raise BadInput("phone: holds a NUL character", field="phone")
         if self._directory.enterprise(asked.enterprise_number) is None:
             raise NotFound("There is no such enterprise", field="enterprise_number")
         answer = await self._redirects.who(asked.enterprise_number, asked.phone)
@@ -182,17 +209,8 @@ class RetailcrmRoutes:
             await self._redirects.live_redirect(
                 asked.enterprise_number, asked.call_unique_id, answer.extension, because=answer
             )
-        return _json(
-            {
-                "success": True,
-                "data": {
-                    "extension": answer.extension,
-                    "name": answer.name,
-                    "reason": answer.reason,
-                    "redirected": redirected,
-                },
-            }
-        )
+        data = Redirected(extension=answer.extension, name=answer.name, reason=answer.reason, redirected=redirected)
+        return _json({"success": True, "data": data})
 
     async def get_customer_data(self, request: Request) -> Response:
         """An older dialplan asks who is calling and which context gets the call. The answer's bytes are a contract."""
@@ -256,11 +274,22 @@ async def _parameters(request: Request) -> dict[str, str]:
     return found
 
 
+def _route(path: str, handler: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
+    """Starlette answers HEAD wherever it answers GET, and a GET of these makes a telephone ring."""
+    route = Route(path, handler, methods=list(methods))
+    route.methods = set(methods)
+    return route
+
+
 def _decoded(body: bytes, kind: type[Any]) -> Any:
+    """Raises BadInput naming the field."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as problem:
-        raise BadInput(f"body: {problem}", field="body") from None
+        reason, _, at = str(problem).partition(" - at `$")
+        missing = _MISSING.search(reason)
+        field = missing[1] if missing else at.strip("`.") or "body"
+        raise BadInput(f"{field}: {'missing' if missing else reason}", field=field) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadInput("body: not JSON", field="body") from None
 
