@@ -54,7 +54,7 @@ from bridge.http.auth.doors import bootstrap_admin
 from bridge.http.auth.principal import Principal
 from bridge.http.feed import BusFeed
 from bridge.http.server import Server, listen
-from bridge.http.services import HttpSettings, Services
+from bridge.http.services import HttpSettings, Library, Services
 from bridge.integrations import DECODERS, ConfigurationLoader
 from bridge.ledger import CallLedger
 from bridge.legacy import LegacyScripts
@@ -372,6 +372,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
         matrix=known.matrix,
         scripts=scripts,
         feed=BusFeed(known.bus),
+        library=Library(recordings=known.recordings, store=known.store),
         registry=known.registry,
         figures={
             "matrix": known.matrix.figures,

@@ -48,7 +48,8 @@ class Line(Struct, kw_only=True):
 
 
 class Enterprise(Struct, kw_only=True):
-    """`recordings_days` 0: kept for ever. `extensions` maps an extension to its user's e-mail in small letters, or None while it is free."""
+    """`extensions` maps an extension to its user's e-mail in small letters, or None while it is free;
+    `recordings_days`: how long recordings are kept, 0 for ever."""
 
     number: str
     name: str = ""

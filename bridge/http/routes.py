@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.http import legacy, pages
-from bridge.http.api import auth, calls, deliveries, health, service
+from bridge.http.api import auth, calls, deliveries, health, recordings, service, webhooks
 from bridge.http.operation import ADMINISTRATORS, ANYONE, STAFF, USERS, Operation, Path
 
 API: tuple[Path, ...] = (
@@ -18,9 +18,13 @@ API: tuple[Path, ...] = (
     Path("/api/v1/calls", GET=Operation(calls.list_calls, USERS)),
     Path("/api/v1/calls/active", GET=Operation(calls.active_calls, USERS)),
     Path("/api/v1/calls/{id}", GET=Operation(calls.one_call, USERS)),
+    Path("/api/v1/calls/{id}/recording", GET=Operation(recordings.play, ANYONE)),
+    Path("/api/v1/calls/{id}/recording/revoke", POST=Operation(recordings.revoke, ADMINISTRATORS)),
+    Path("/api/v1/calls/{id}/recording/retry", POST=Operation(recordings.fetch_again, STAFF)),
     Path("/api/v1/deliveries", GET=Operation(deliveries.list_deliveries, STAFF)),
     Path("/api/v1/deliveries/resend", POST=Operation(deliveries.resend_many, ADMINISTRATORS)),
     Path("/api/v1/deliveries/{id}/resend", POST=Operation(deliveries.resend_one, ADMINISTRATORS)),
+    Path("/api/v1/webhooks/mango", GET=Operation(webhooks.list_mango, ADMINISTRATORS)),
     *legacy.PATHS,
 )
 
@@ -41,6 +45,7 @@ ALIASES = {
     "/api/calls": "/api/v1/calls",
     "/api/calls/active": "/api/v1/calls/active",
     "/api/calls/{id}": "/api/v1/calls/{id}",
+    "/api/calls/{id}/recording": "/api/v1/calls/{id}/recording",
 }
 """Paths of the source documents -> ours. The same handlers answer; the API's document knows only ours."""
 

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from bridge.calls.script_events import ScriptEvent
 from bridge.http.auth.limits import LoginLimits
+from bridge.recordings.journal import Recordings
+from bridge.recordings.store import Store
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,14 @@ class LiveFeed(Protocol):
         """Changes of one enterprise, or of all. An empty batch: some were missed, read everything again."""
 
 
+@dataclass(kw_only=True)
+class Library:
+    """Recordings of calls: what is known of them, and where they are kept."""
+
+    recordings: Recordings
+    store: Store
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Calls of one enterprise that one or more transactions changed. `enterprise_number` None: anything may have."""
 
@@ -87,6 +97,7 @@ class Services:
     matrix: Matrix
     scripts: Scripts
     feed: LiveFeed
+    library: Library | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     figures: Mapping[str, Figures] = field(default_factory=dict)
     troubles: Callable[[], Sequence[Trouble]] = tuple

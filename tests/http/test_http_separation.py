@@ -26,6 +26,7 @@ GUARDED = [
 OPEN = {
     *(("GET", path) for path in ("/", "/health", "/metrics", "/login", "/language", "/static/{name}")),
     *(("POST", path) for path in ("/login", "/logout", "/api/v1/auth/login", "/api/auth/login")),
+    *(("GET", path) for path in ("/api/v1/calls/{id}/recording", "/api/calls/{id}/recording")),  # or by a signed link
     *(("POST", "/" + event) for event in ("start", "dial", "bridge", "hangup")),
     *(("POST", "/" + event) for event in ("bridge_create", "bridge_leave", "bridge_destroy", "new_callerid")),
 }

@@ -11,10 +11,12 @@ from bridge.calls.model import Direction, EndedBy, Leg, Result, Transfer
 from bridge.db import call_lists, deliveries, enterprises
 from bridge.errors import CallNotFound
 from bridge.http.api.deliveries import DeliveryItem
+from bridge.http.api.recordings import RecordingItem, shown
 from bridge.http.api.types import EnterpriseNumber, Identifier, Limit, OneWanted, PageNumber, Text, read
 from bridge.http.envelope import Page
 from bridge.http.operation import Visit
 from bridge.http.period import moment
+from bridge.recordings.journal import of_calls as recordings_of
 
 Status = Literal["incoming", "accepted", "rejected", "missed", "completed"]
 
@@ -121,6 +123,7 @@ class CallWhole(CallBase, frozen=True, kw_only=True):
     outcome: str | None
     recording: str | None
     recording_url: str | None
+    recordings: list[RecordingItem]
     tags: str
     legs: list[Leg]
     timeline: list[TimelineEntry]
@@ -152,14 +155,16 @@ async def active_calls(visit: Visit, params: ActiveWanted) -> list[ActiveCall]:
 
 
 async def one_call(visit: Visit, params: OneWanted) -> CallWhole:
-    """One call with its legs, timeline and deliveries."""
+    """One call with its legs, timeline, recordings and deliveries."""
     scope = visit.principal.scope()
     async with visit.desk.services.pool.acquire() as connection:
         row = await call_lists.one(connection, scope, params.id)
         if row is None:
             raise CallNotFound()
         timeline = await call_lists.timeline(connection, params.id)
+        recorded = await recordings_of(connection, [params.id])
         owed = await deliveries.of_calls(connection, [params.id])
+    library = visit.desk.services.library
     return read(
         row,
         CallWhole,
@@ -167,6 +172,7 @@ async def one_call(visit: Visit, params: OneWanted) -> CallWhole:
         customer_company=row["company"],
         customer_email=row["email"],
         customer_phone=row["client_number"],
+        recordings=shown(library, recorded) if library is not None else [],
         timeline=[dict(entry) for entry in timeline],
         deliveries=[dict(delivery) for delivery in owed],
     )
