@@ -195,6 +195,88 @@ def test_the_time_of_receipt_is_no_part_of_what_was_said() -> None:
     assert read(now_and_later, RULES) == told(webhooks)
 
 
+# --- whatever it is that comes ----------------------------------------------------------------------------------------
+
+LEGS = ("a", "b", "c")
+PARTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "extension": st.sampled_from(["150", "151", "152"]),
+        "number": st.sampled_from(["79161234567", "79261112233", "sip:anna@june.mangosip.ru", "112", "anonymous"]),
+        "taken_from_call_id": st.sampled_from(LEGS),
+        "line_number": st.sampled_from(["74951000001", "sip:line@june.mangosip.ru"]),
+        "acd_group": st.sampled_from(["700", ""]),
+        "hold_initiator": st.booleans(),
+        "was_transferred": st.booleans(),
+    },
+)
+CODES = st.sampled_from([1000, 1100, 1110, 1111, 1120, 1121, 1170, 1182, 1183, 2219, 5003])
+TIMES = st.integers(0, 30).map(lambda at: T + at)
+CALL_EVENTS = st.fixed_dictionaries(
+    {
+        "entry_id": st.just("entry"),
+        "call_id": st.sampled_from(LEGS),
+        "call_state": st.sampled_from(["Appeared", "Connected", "OnHold", "Disconnected"]),
+        "seq": st.integers(0, 5),
+        "timestamp": TIMES,
+        "location": st.sampled_from(["abonent", "ivr", "queue", ""]),
+        "from": PARTIES,
+        "to": PARTIES,
+    },
+    optional={
+        "disconnect_reason": CODES,
+        "transfer": st.sampled_from(["consultative", "blind", "return_blind"]),
+        "command_id": st.just("cmd"),
+        "callback_initiator": st.just("API"),
+    },
+).map(lambda document: ("/events/call", document))
+SUMMARIES = st.fixed_dictionaries(
+    {
+        "entry_id": st.just("entry"),
+        "call_direction": st.integers(0, 3),
+        "from": PARTIES,
+        "to": PARTIES,
+        "create_time": TIMES,
+        "talk_time": st.one_of(st.just(0), TIMES),
+        "end_time": TIMES,
+        "disconnect_reason": CODES,
+    }
+).map(lambda document: ("/events/summary", document))
+ANYTHING = st.lists(st.one_of(CALL_EVENTS, CALL_EVENTS, CALL_EVENTS, SUMMARIES), min_size=1, max_size=10)
+
+
+@given(ANYTHING, st.randoms(use_true_random=False))
+@settings(max_examples=400, deadline=None)
+def test_even_what_contradicts_itself_is_one_call_in_any_order(webhooks: list[Webhook], dice: random.Random) -> None:
+    shuffled = webhooks * 2
+    dice.shuffle(shuffled)
+
+    reading = told(webhooks, now=LONG_AFTER)
+
+    assert told(shuffled, now=LONG_AFTER) == reading
+    if reading.call is None:
+        return
+    call = reading.call
+    assert call.status == "active" or call.ended_by in ("client", "extension", "system", None)
+    assert (call.answered_first is None) == (call.answered_by is None)
+    assert {call.answered_by, call.answered_first} - {None} <= set(call.extensions)
+    assert len(set(call.extensions)) == len(call.extensions)
+    assert call.direction != "internal" or (call.client_number, call.line) == (None, None)
+    assert call.status in ("answered", "active") or call.talk_seconds == 0
+    assert all(seconds is None or seconds >= 0 for seconds in (call.wait_seconds, call.talk_seconds))
+    assert call.status == "active" or not call.on_hold
+
+
+@given(ANYTHING)
+@settings(max_examples=300, deadline=None)
+def test_whatever_comes_a_call_ends_once_and_has_one_record(webhooks: list[Webhook]) -> None:
+    teller = Teller().hear(decoded(webhooks)).wait()
+
+    assert teller.ends <= 1
+    assert teller.counted()["record"] <= 1
+    assert (teller.ends == 0) == (teller.told is None or teller.told.status == "active")
+
+
 # --- what telling adds ------------------------------------------------------------------------------------------------
 
 

@@ -212,6 +212,26 @@ def test_a_consultation_is_no_talk_with_the_client() -> None:
     assert call.on_hold
 
 
+def test_a_leg_that_a_transfers_command_made_does_not_begin_a_call() -> None:
+    webhooks = STORIES["transferred_by_command"]()
+
+    call = live([each for each in webhooks[:7] if each[1].get("call_state") != "Disconnected"])
+
+    assert (call.direction, call.client_number, call.extensions) == ("inbound", NUMBER, ["150", "151"])
+    assert (call.answered_by, call.on_hold, call.transfers) == ("150", True, [])
+
+
+def test_a_campaigns_call_from_an_employee_to_a_client_is_no_first_half() -> None:
+    mark = {"callback_initiator": "ObDial", "task_id": 1549362305}
+    dials = [phone("150"), {"number": CLIENT}]
+    webhooks = [leg("a", seq, state, seq, *dials, **mark) for seq, state in ((1, "Appeared"), (2, "Connected"))]
+
+    call = live(webhooks)
+
+    assert (call.direction, call.client_number, call.extensions) == ("outbound", NUMBER, ["150"])
+    assert (call.answered_by, call.answered_at) == ("150", T + 2)
+
+
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
@@ -664,7 +684,9 @@ def test_a_consultation_that_became_a_transfer_and_does_not_say_where_it_came_fr
     webhooks = [
         leg("b", 1, "Appeared", 27, consulting, to),
         leg("b", 2, "Connected", 30, consulting, to),
-        leg("b", 3, "Connected", 37, client, to),
+        leg("b", 3, "OnHold", 31, consulting, to),
+        leg("b", 4, "Connected", 33, consulting, to),
+        leg("b", 5, "Connected", 37, client, to),
         summary(1, 7, 57, to=phone("150")),
     ]
 
@@ -674,7 +696,8 @@ def test_a_consultation_that_became_a_transfer_and_does_not_say_where_it_came_fr
     assert [(each.kind, each.from_, each.to, each.at) for each in call.transfers] == [
         ("attended", "150", "151", T + 37),
     ]  # fmt: skip
-    assert call.answered_by == "151"
+    # the colleague waited for a while, the client was not yet there
+    assert (call.answered_by, call.holds) == ("151", 0)
 
 
 def test_a_client_who_came_into_a_consultations_place_as_it_ended_had_been_there() -> None:
@@ -815,7 +838,7 @@ def test_of_an_outbound_call_only_the_clients_leg_tells() -> None:
         context_type=2,
         caller_number="sip:anna@june.mangosip.ru",
         called_number=CLIENT,
-        talk_duration=0,
+        talk_duration=None,
         context_calls=[*own, own[0]["members"][1]],
     )
 
