@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
+from starlette.routing import Route
 
 from bridge.agi.metrics import publish_conversations
 from bridge.agi.questions import RouteQuestion
@@ -29,6 +30,7 @@ from bridge.agi.server import AgiServer
 from bridge.ami.pbx import PbxRow
 from bridge.ami.supervisor import Supervisor
 from bridge.calls.model import Rules
+from bridge.cloud import CloudLedger
 from bridge.crm.cache_figures import publish
 from bridge.crm.configurations import Configurations
 from bridge.crm.matrix import Matrix
@@ -56,9 +58,17 @@ from bridge.http.feed import BusFeed
 from bridge.http.server import Server, listen
 from bridge.http.services import HttpSettings, Library, Services
 from bridge.integrations import DECODERS, ConfigurationLoader
-from bridge.ledger import CallLedger
+from bridge.ledger import WRITE_WITHIN, CallLedger
 from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
+from bridge.mango.config import Product
+from bridge.mango.journal import Journal
+from bridge.mango.metrics import WebhookMetrics, WorkMetrics
+from bridge.mango.people import People
+from bridge.mango.products import Products
+from bridge.mango.routes import MangoRoutes
+from bridge.mango.worker import Settings as CloudSettings
+from bridge.mango.worker import Worker as CloudWorker
 from bridge.originate import ClickMetrics, Clicks
 from bridge.pbxs import PbxRows, PbxStates
 from bridge.recorders import PbxFiles, open_store
@@ -154,6 +164,7 @@ async def _open(settings: Settings, roles: Sequence[Role], parts: Parts) -> None
         await _answer_dialplans(known, commands, parts)
     if "worker" in roles:
         _deliver(known, parts)
+        _work_cloud(known, parts)
         _record(known, parts)
     if "http" in roles:
         await _answer_http(known, commands, parts)
@@ -180,6 +191,7 @@ class Known:
     crms: dict[str, Integration[Any]]
     outbox: Outbox
     lookups: Lookups
+    products: Products
     recordings: Recordings
     store: Store
 
@@ -197,6 +209,10 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
     bus.on_connect(directory.changed)
     await directory.refresh()
     matrix, configurations = await _integrations(pool, bus, vault, registry)
+    products = Products(pool, vault, _deployment_product(settings))
+    bus.subscribe("bridge_integrations", products.changed)
+    bus.on_connect(products.changed)
+    await products.refresh()
     hosts = Hosts(settings.crm_hosts)
     retailcrm = RetailcrmIntegration(hosts)
     crms: dict[str, Integration[Any]] = {retailcrm.kind: retailcrm}
@@ -210,6 +226,7 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
     parts.run(sealer.run(), "sealer")
     parts.run(directory.run(), "directory")
     parts.run(matrix.run(), "matrix")
+    parts.run(products.run(), "products")
     return Known(
         settings=settings,
         keys=keys,
@@ -225,6 +242,7 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
         crms=crms,
         outbox=Outbox(matrix.enabled, crms),
         lookups=lookups,
+        products=products,
         recordings=Recordings(Links(keys, settings.public_url or f"http://{settings.http}")),
         store=open_store(settings),
     )
@@ -346,6 +364,62 @@ def _deliver(known: Known, parts: Parts) -> None:
     parts.at_end(finish)
 
 
+# --- the cloud exchange ---------------------------------------------------------------------------------------------
+
+
+def _deployment_product(settings: Settings) -> Product | None:
+    """The product of the enterprise that names none of its own."""
+    if not settings.mango_api_key or not settings.mango_api_salt:
+        return None
+    return Product(api_key=settings.mango_api_key, api_salt=settings.mango_api_salt, api_id=settings.mango_api_id or "")
+
+
+def _work_cloud(known: Known, parts: Parts) -> None:
+    """What webhooks said becomes calls."""
+    people = People(known.pool, known.products)
+    worker = CloudWorker(
+        known.pool,
+        CloudLedger(known.outbox, known.recordings),
+        people,
+        WorkMetrics(known.registry),
+        CloudSettings(days=known.settings.mango_journal_days),
+    )
+    for channel in ("bridge_config", "bridge_integrations"):
+        known.bus.subscribe(channel, people.changed)
+    known.bus.subscribe("bridge_mango", worker.wake)
+    known.bus.on_connect(people.changed)
+    known.bus.on_connect(worker.wake)
+    parts.at_end(people.close)
+    running = parts.run(worker.run(), "cloud calls")
+
+    async def finish() -> None:
+        worker.stop()
+        await asyncio.wait({running}, timeout=WRITE_WITHIN)
+
+    parts.at_end(finish)
+
+
+def _take_webhooks(
+    known: Known, public_url: str, reception: Callable[[Request], Awaitable[Principal | None]], parts: Parts
+) -> tuple[Journal, list[Route]]:
+    """Where webhooks are kept, and the paths at which they arrive."""
+    settings = known.settings
+    journal = Journal(known.pool)
+    parts.run(journal.run(), "webhooks")
+    routes = MangoRoutes(
+        journal,
+        known.products,
+        reception,
+        WebhookMetrics(known.registry),
+        addresses=settings.mango_addresses,
+        flat_path=settings.mango_webhook_url,
+        public_url=public_url,
+        api_url=settings.mango_api_url,
+        default=_deployment_product(settings),
+    )
+    return journal, routes.routes()
+
+
 # --- recordings -----------------------------------------------------------------------------------------------------
 
 
@@ -365,6 +439,12 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
     public_url = settings.public_url or f"http://{settings.http}"
     scripts = LegacyScripts(known.pool, known.outbox, lambda number: _script_rules(known.directory, number))
     parts.at_end(scripts.close)
+
+    async def reception(request: Request) -> Principal | None:
+        principal: Principal | None = await app.state.desk.doors.principal(request)
+        return principal
+
+    journal, webhooks = _take_webhooks(known, public_url, reception, parts)
     services = Services(
         settings=HttpSettings(secret_keys=known.keys, public_url=public_url, cors_origins=settings.cors_origins),
         pool=known.pool,
@@ -381,6 +461,8 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
             "bus": known.bus.figures,
             "mailboxes": commands.figures,
             "sealer": known.sealer.figures,
+            "mango": known.products.figures,
+            "webhooks": journal.figures,
         },
         troubles=Troubles(
             secrets=lambda: known.sealer.problems,
@@ -390,12 +472,8 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
         ),
     )
 
-    async def reception(request: Request) -> Principal | None:
-        principal: Principal | None = await app.state.desk.doors.principal(request)
-        return principal
-
     crm_routes = RetailcrmRoutes(known.directory, known.lookups, commands.clicks, commands.redirects, reception)
-    app = create_app(services, crm_routes.routes(), [description()])
+    app = create_app(services, [*crm_routes.routes(), *webhooks], [description()])
     try:
         listening = listen(settings.http.host, settings.http.port)
     except OSError as problem:

@@ -9,12 +9,13 @@ from bridge.crm.retailcrm import config as retailcrm
 from bridge.db.integrations import configured
 from bridge.db.pool import Pool
 from bridge.errors import BadInput
+from bridge.mango import config as mango
 from bridge.secrets import Vault
 
 Decode = Callable[..., Any]
 """(document, timezone=, region=) -> a frozen struct. Raises BadInput."""
 
-DECODERS: Final[Mapping[str, Decode]] = {"retailcrm": retailcrm.decode}
+DECODERS: Final[Mapping[str, Decode]] = {"retailcrm": retailcrm.decode, "mango": mango.decode}
 """In the order in which CRMs are believed. They also judge shapes for the matrix: sealed secrets are texts too."""
 
 

@@ -20,6 +20,7 @@ import msgspec
 from bridge.mango.config import Product
 from bridge.mango.operators import Employee, Operators
 from bridge.mango.reader import MangoRules
+from bridge.mango.users import Roster
 
 _REGION = "select region from enterprises where number = $1"
 _EMPLOYEES = """
@@ -36,13 +37,6 @@ where coalesce(enterprise_number, (select min(number) from enterprises having co
 
 FIRST_PATIENCE = 1.0
 """Seconds that the first call of an enterprise waits for Mango's list of employees."""
-
-
-class Roster(Protocol):
-    """One product's employees as Mango has them."""
-
-    def addresses(self) -> Mapping[str, str]:
-        """SIP URI or number -> the extension it rings for."""
 
 
 class Users(Protocol):
@@ -152,8 +146,10 @@ class People:
         found: dict[str, str] = {}
         if self._users is not None:
             for product in self._products.of(enterprise_number):
-                roster = self._users.known(product)
-                found |= roster.addresses() if roster is not None else {}
+                roster = self._users.known(product) or Roster()
+                found |= {
+                    address: user.extension for user in roster.users if user.extension for address in user.addresses
+                }
         return found
 
 

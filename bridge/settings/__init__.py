@@ -169,6 +169,24 @@ class Settings(Struct, frozen=True, kw_only=True):
             check=values.path,
         ),
     ] = "/api/webhooks/mango"
+    mango_addresses: Annotated[
+        tuple[str, ...],
+        about(
+            "Networks that may post Mango Office's webhooks; absent: any, for every webhook is authenticated. Its own: "
+            "81.88.80.132, 81.88.80.133, 81.88.82.36, 81.88.82.44, 81.88.82.45 (2025; the list changes). A proxy must "
+            "be one of BRIDGE_TRUSTED_PROXIES.",
+            "IP addresses or networks, separated by commas",
+            group="Mango Office",
+            check=values.network,
+        ),
+    ] = ()
+    mango_journal_days: Annotated[
+        int,
+        about(
+            "How long Mango Office's webhooks are kept after they were worked.", "days, 7 to 3650", group="Mango Office"
+        ),
+        Meta(ge=7, le=3650),
+    ] = 90
 
     s3_bucket_name: Annotated[
         str | None,
