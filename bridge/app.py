@@ -328,7 +328,14 @@ class _Commands:
                 return known.directory.recorded(pbx.enterprise_number, pbx.name)
 
             ledger = CallLedger(
-                known.pool, known.outbox, pbx.enterprise_number, pbx.name, owned, known.recordings, recorded
+                known.pool,
+                known.outbox,
+                pbx.enterprise_number,
+                pbx.name,
+                owned,
+                known.recordings,
+                recorded,
+                region=pbx.rules.region,
             )
             watched = self.watched[pbx.id] = Watched(pbx, ledger, keep_gap, self.clicks.originate_failed)
             await watched.open()

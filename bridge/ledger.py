@@ -31,7 +31,8 @@ Fence = Callable[[Connection], Awaitable[bool]]
 
 class CallLedger:
     """Of one PBX. Without a `fence` the PBX is nobody's in particular (legacy scripts post to any instance); without
-    `recorded`, or while it says no, its recordings are not fetched."""
+    `recorded`, or while it says no, its recordings are not fetched. `region`: the country in which its lines' numbers
+    are read."""
 
     def __init__(
         self,
@@ -42,6 +43,8 @@ class CallLedger:
         fence: Fence | None = None,
         recordings: Recordings | None = None,
         recorded: Callable[[], bool] = lambda: True,
+        *,
+        region: str | None = None,
     ) -> None:
         self._pool = pool
         self._outbox = outbox
@@ -50,6 +53,7 @@ class CallLedger:
         self._fence = fence
         self._recordings = recordings
         self._recorded = recorded
+        self._region = region
 
     async def states(self) -> Sequence[bytes]:
         """Raises DatabaseProblem."""
@@ -78,6 +82,7 @@ class CallLedger:
             self._enterprise_number,
             self._pbx_name,
             [calls.CallWrite(call=work.call, state=work.state, changes=work.changes) for work in kept],
+            region=self._region,
         )
         await self._owe_recordings(connection, kept)
         for work in kept:

@@ -61,8 +61,9 @@ class LegacyScripts:
         async with self._opening:
             desk = self._desks.get(enterprise_number)
             if desk is None:
-                exchange = ScriptExchange(self._rules(enterprise_number))
-                ledger = CallLedger(self._pool, self._outbox, enterprise_number, NAME)
+                rules = self._rules(enterprise_number)
+                exchange = ScriptExchange(rules)
+                ledger = CallLedger(self._pool, self._outbox, enterprise_number, NAME, region=rules.region)
                 mailbox = Mailbox(f"{enterprise_number}/{NAME}", exchange, ledger)
                 await mailbox.restore()
                 desk = self._desks[enterprise_number] = _Desk(exchange, mailbox)

@@ -6,7 +6,8 @@ of a single call. Rows are written in the order of their keys, so that two write
 The columns of the source documents follow from the call:
 
 caller_number             inbound: the client; outbound: the extension that dialled; internal: the one that called
-receiver_number           inbound: the line; outbound: the client; internal: whoever picked up, else who rang first
+receiver_number           inbound: the line; outbound: the client; internal: whoever picked up, else who rang first.
+                          Like the caller's, in E.164 where it is a telephone number; `line` is as the PBX has it
 channel_id                the client's channel (internal: the caller's)
 accepted_at, answered_at  when an extension (outbound: the client) picked up
 duration                  seconds of talk
@@ -22,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from bridge.calls.model import Call, Change
+from bridge.calls.numbers import e164
 from bridge.db.pool import Connection, clean
 
 Status = Literal["incoming", "accepted", "rejected", "missed", "completed"]
@@ -127,15 +129,21 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def save(
-    connection: Connection, enterprise_number: str, pbx_name: str, writes: Sequence[CallWrite]
+    connection: Connection,
+    enterprise_number: str,
+    pbx_name: str,
+    writes: Sequence[CallWrite],
+    *,
+    region: str | None = None,
 ) -> dict[str, int]:
     """Insert or update the calls' rows and append to their timelines, in the caller's transaction; call_id -> id.
 
+    `region`: the country in which lines' numbers are read; None leaves them as the stream has them.
     Where a call comes twice its last form wins; the changes of both are kept.
     """
     # Under the id that is stored: where Postgres would refuse a character, two ids may be one.
     newest = {clean(write.call.call_id): write for write in writes}
-    rows = await connection.fetch(_SAVE, enterprise_number, pbx_name, [row(write) for write in newest.values()])
+    rows = await connection.fetch(_SAVE, enterprise_number, pbx_name, [row(write, region) for write in newest.values()])
     stored = {found["call_id"]: found["id"] for found in rows}
     ids = {write.call.call_id: stored[clean(write.call.call_id)] for write in writes}
     entries = [entry(ids[write.call.call_id], change) for write in writes for change in write.changes]
@@ -203,10 +211,10 @@ def status(call: Call) -> Status:
             return "missed" if call.direction == "inbound" else "rejected"
 
 
-def row(write: CallWrite) -> dict[str, Any]:
+def row(write: CallWrite, region: str | None = None) -> dict[str, Any]:
     """The call as `_SAVE` takes it: a record of JSON."""
     call = write.call
-    caller, receiver = parties(call)
+    caller, receiver = parties(call, region)
     client = next((leg for leg in call.legs if leg.role == "client"), call.legs[0] if call.legs else None)
     return {
         "call_id": call.call_id,
@@ -239,17 +247,22 @@ def row(write: CallWrite) -> dict[str, Any]:
     }
 
 
-def parties(call: Call) -> tuple[str | None, str | None]:
+def parties(call: Call, region: str | None = None) -> tuple[str | None, str | None]:
     """Who called and who was called, as the table at the top says."""
     first = call.extensions[0] if call.extensions else None
     match call.direction:
         case "inbound":
-            return call.client_number, call.line
+            return call.client_number, _number(call.line, region)
         case "outbound":
-            return first or call.line, call.client_number
+            return first or _number(call.line, region), call.client_number
         case "internal":
             caller = call.legs[0].extension or call.legs[0].number if call.legs else None
             return caller, call.answered_by or first
+
+
+def _number(line: str | None, region: str | None) -> str | None:
+    """A line in E.164, or as the PBX calls it where that is no telephone number."""
+    return (e164(line, region) or line) if line and region else line
 
 
 def entry(call_pk: int, change: Change) -> dict[str, Any]:

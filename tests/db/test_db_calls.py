@@ -272,6 +272,31 @@ def test_who_called_and_who_was_called(call: Call, parties: tuple[str | None, st
     assert calls.parties(call) == parties
 
 
+@pytest.mark.parametrize(
+    ("line", "region", "shown"),
+    [
+        ("74951000001", "RU", "+74951000001"),
+        ("84951000001", "RU", "+74951000001"),
+        ("4951000001", "RU", "+74951000001"),
+        ("80291234567", "BY", "+375291234567"),
+        ("+74951000001", "BY", "+74951000001"),
+        ("0001001", "RU", "0001001"),
+        ("s", "RU", "s"),
+        (None, "RU", None),
+        ("74951000001", None, "74951000001"),
+    ],
+)
+def test_a_line_that_was_called_is_shown_as_a_number_where_it_is_one(
+    line: str | None, region: str | None, shown: str | None
+) -> None:
+    called = inbound(line=line)
+    dialled = Call(call_id="1", direction="outbound", client_number="+79161234567", line=line)
+
+    assert calls.parties(called, region) == ("+79161234567", shown)
+    assert calls.parties(dialled, region) == (shown, "+79161234567")
+    assert calls.row(CallWrite(call=called), region)["line"] == line, "as the stream has it"
+
+
 async def test_two_ids_that_are_stored_alike_are_one_row(connection: Connection) -> None:
     ids = await calls.save(
         connection, "0367", "office", [CallWrite(call=inbound("1\0")), CallWrite(call=inbound("1\ud800"))]
