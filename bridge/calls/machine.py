@@ -78,7 +78,7 @@ class Exchange:
         # parents first: those that gave a Linkedid its name
         for seen in sorted(channels, key=lambda seen: seen.linkedid != seen.uniqueid):
             known = groups.channel(seen.uniqueid) is not None
-            channel = board.see(seen, at)  # type: ignore[assignment]
+            channel = board.see(seen, None)  # type: ignore[assignment]  # what changed unseen has no time
             if channel is None or channel.ended:
                 continue
             if not known:

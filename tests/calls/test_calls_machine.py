@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from bridge.calls.events import (
     Booted,
@@ -117,6 +118,34 @@ def test_a_snapshot_takes_in_the_calls_it_finds() -> None:
     assert (first.direction, first.answered_by, first.answered_at) == ("inbound", "150", None)
     assert (second.extensions, second.answered_by) == (["151"], None)
     assert sum(isinstance(change, Started) for change in changes) == 2
+
+
+def test_an_answer_that_nobody_saw_has_no_time() -> None:
+    exchange = Exchange(RULES)
+    for second, event in enumerate(ringing(0)):
+        exchange.feed(event, 100.0 + second)
+
+    exchange.snapshot(
+        [
+            line(0, "Up", application="Dial", bridge="b"),
+            phone(1, 0, state="Up", application="AppDial", bridge="b"),
+        ],
+        at=150.0,
+    )
+
+    (call,) = exchange.live()
+    assert (call.answered_by, call.answered_at, call.wait_seconds) == ("150", None, None)
+    assert [leg.answered_at for leg in call.legs] == [None, None]
+
+
+def test_what_a_client_dialled_is_the_line_wherever_the_dialplan_has_taken_them() -> None:
+    exchange = Exchange(RULES)
+    client = line(0, application="Dial", dialled="74951000001")
+
+    exchange.snapshot([structs.replace(client, context="ring", exten="150")])
+
+    (call,) = exchange.live()
+    assert call.line == "74951000001"
 
 
 def test_a_call_found_up_whose_talk_is_over_before_anything_was_seen_is_incomplete() -> None:
