@@ -1,94 +1,21 @@
-"""A company in the cloud, from end to end: Mango's webhooks in, rows in the API and calls in the CRM out."""
+"""Every kind of call in the cloud: Mango's webhooks in, a row in the API and a call in the CRM out."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from e2e_verbs import calls_of, eventually, get, nothing_owed, whole
+from cloud_verbs import record, wrong_in_crm
+from e2e_verbs import calls_of, eventually, nothing_owed
 
-from lab.cloud import GROUP, KNOWN_CLIENT, KNOWN_CLIENTS_MANAGER, ROUTED_LINE, Cloud, cloud, crm_account
-from lab.mango import Habits, Knobs, Played, Product, scenarios
-from lab.mango.traffic import traffic
-from lab.retailcrm.account import Account, ReceivedCall
-from lab.service import Service
-from lab.truth import TOLERANCE, Truth
+from lab.cloud import GROUP, Cloud
+from lab.mango import Knobs, Played, Product, scenarios
 
 pytestmark = pytest.mark.xdist_group("e2e_mango")
 
 UNTIDY = Knobs(shuffle="across", doubled=0.5, as_text=0.5, spaced=0.5, escaped=0.5, cyrillic=True, parallel=4)
 
-RESULTS = {
-    "answered": "answered",
-    "missed": "no answer",
-    "busy": "busy",
-    "no_answer": "no answer",
-    "cancelled": "no answer",
-}
-"""RetailCRM's word for each of ours."""
-
-
-@pytest.fixture(scope="module")
-async def the_cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cloud]:
-    async with cloud(tmp_path_factory.mktemp("cloud")) as at:
-        yield at
-
-
-@pytest.fixture
-async def at(the_cloud: Cloud) -> AsyncIterator[Cloud]:
-    """A module's cloud; what a test made different is as it was for the next one."""
-    yield the_cloud
-    the_cloud.product.habits = Habits()
-    the_cloud.product.commands.clear()
-    the_cloud.mango.delivery(the_cloud.product).sent.clear()
-
-
-async def rows(service: Service) -> dict[str, Any]:
-    """All calls of the API by Mango's entry_id. Each is there once."""
-    found: list[Any] = []
-    while True:
-        page = await whole(service, "/api/v1/calls", limit=100, page=len(found) // 100 + 1)
-        found += page["data"]
-        if len(found) >= page["pagination"]["total"]:
-            break
-    by_entry = {call["call_id"]: call for call in found}
-    assert len(by_entry) == len(found), "a call is there twice"
-    return by_entry
-
-
-async def record(service: Service, entry_id: str) -> dict[str, Any] | None:
-    """The call, whole, with the field names of `replay`, once it is over."""
-    listed = (await rows(service)).get(entry_id)
-    if listed is None or listed["result"] == "active":
-        return None
-    call = await get(service, f"/api/v1/calls/{listed['id']}")
-    return {**call, "status": call["result"], "recording": call["recording_url"]}
-
-
-def wrong_in_crm(truth: Truth, calls: list[ReceivedCall]) -> list[str]:
-    """What is wrong with what the CRM was told; empty when it is right."""
-    if truth.direction == "internal" or truth.client_number is None:
-        return [f"told {len(calls)} times"] if calls else []
-    if len(calls) != 1:
-        return [f"told {len(calls)} times"]
-    (call,) = calls
-    found = []
-    if call.type != ("out" if truth.direction == "outbound" else "in"):
-        found.append(f"direction {call.type}")
-    if call.result != RESULTS[truth.status]:
-        found.append(f"result {call.result!r}, in truth {truth.status}")
-    if truth.answered_by and call.code != truth.answered_by:
-        found.append(f"credited to {call.code}, in truth {truth.answered_by}")
-    if abs((call.duration or 0) - truth.talk_seconds) > TOLERANCE:
-        found.append(f"talk {call.duration} s, in truth {truth.talk_seconds:.1f} s")
-    return found
-
-
-# --- every kind of call -----------------------------------------------------------------------------------------------
 
 CALLS: dict[str, Callable[[Product, str, float], Played]] = {
     "answered": lambda p, who, at: scenarios.inbound_answered(p, who, at=at, by="170", hangs_up="extension"),
@@ -129,7 +56,8 @@ CALLS: dict[str, Callable[[Product, str, float], Played]] = {
 
 @pytest.mark.parametrize("knobs", [Knobs(), UNTIDY], ids=["tidy", "untidy"])
 @pytest.mark.parametrize("kind", CALLS)
-async def test_each_call_is_told_once_and_right(at: Cloud, kind: str, knobs: Knobs) -> None:
+async def test_each_call_is_told_once_and_right(cloud_at: Cloud, kind: str, knobs: Knobs) -> None:
+    at = cloud_at
     client = f"7916{list(CALLS).index(kind):03}{int(knobs is UNTIDY)}000"
     played = CALLS[kind](at.product, client, time.time() - 300)
 
@@ -141,131 +69,3 @@ async def test_each_call_is_told_once_and_right(at: Cloud, kind: str, knobs: Kno
     await nothing_owed(at.service)
     assert not wrong_in_crm(played.truth, calls_of(at.account, client)), at.account.calls[-3:]
     assert all(sent.status == 200 for sent in at.mango.delivery(at.product).sent)
-
-
-# --- a thousand calls -------------------------------------------------------------------------------------------------
-
-BADLY = Knobs(shuffle="across", doubled=1.0, dropped=0.01, as_text=0.3, spaced=0.2, escaped=0.2, parallel=16)
-PERIOD = 3000.0
-
-
-def busy_account() -> Account:
-    """One whose limits are far: what is measured here is not how fast RetailCRM lets itself be told."""
-    account = crm_account()
-    account.requests_per_second = account.telephony_requests_per_second = 10_000
-    return account
-
-
-def day(at: Cloud, count: int) -> list[Played]:
-    now = time.time()
-    return traffic(at.product, [f"7926{number:07}" for number in range(count)], since=now - PERIOD, until=now - 1)
-
-
-async def all_told(at: Cloud, played: list[Played]) -> None:
-    """Once the service was asked to reconcile: each call is in the database and in the CRM, once and right."""
-    await reconcile(at)
-    await eventually(lambda: settled(at, len(played)), 60)
-    await nothing_owed(at.service, 90)
-    known = await rows(at.service)
-    assert known.keys() == {one.entry_id for one in played}
-    assert len(at.account.calls) == len(played)
-    by_client: dict[str, list[ReceivedCall]] = {}
-    for call in at.account.calls:
-        by_client.setdefault(call.phone, []).append(call)
-    wrong = {}
-    for one in played:
-        faults = wrong_in_row(one.truth, known[one.entry_id])
-        faults += wrong_in_crm(one.truth, by_client.get(one.entry.client or "", []))
-        if faults:
-            wrong[one.entry_id] = [one.truth.scenario, *faults]
-    assert not wrong
-
-
-async def settled(at: Cloud, count: int) -> bool:
-    known = await rows(at.service)
-    return len(known) == count and not [call for call in known.values() if call["result"] == "active"]
-
-
-def wrong_in_row(truth: Truth, row: dict[str, Any]) -> list[str]:
-    said = {name: row[name] for name in ("direction", "client_number", "answered_by")} | {"status": row["result"]}
-    found = [f"{name}: {value!r}, in truth {getattr(truth, name)!r}" for name, value in said.items()
-             if value != getattr(truth, name)]  # fmt: skip
-    if abs((row["talk_seconds"] or 0) - truth.talk_seconds) > TOLERANCE:
-        found.append(f"talk {row['talk_seconds']} s, in truth {truth.talk_seconds:.1f} s")
-    return found
-
-
-@pytest.mark.timeout(240)
-async def test_a_thousand_calls_shuffled_doubled_and_thinned_are_a_thousand_calls(tmp_path: Path) -> None:
-    async with cloud(tmp_path, account=busy_account()) as at:
-        played = day(at, 1000)
-
-        await at.mango.storm(at.product, [webhook for one in played for webhook in one.webhooks], BADLY)
-
-        await all_told(at, played)
-
-
-@pytest.mark.timeout(240)
-async def test_sigkill_in_the_middle_of_the_storm_comes_to_the_same(tmp_path: Path) -> None:
-    async with cloud(tmp_path, account=busy_account()) as at:
-        played = day(at, 300)
-        webhooks = [webhook for one in played for webhook in one.webhooks]
-        middle = asyncio.Event()
-        storm = asyncio.create_task(at.mango.storm(at.product, webhooks, BADLY, middle, len(webhooks) // 2))
-
-        await middle.wait()
-        await at.service.kill()
-        await at.service.start()
-        await storm
-
-        lost = [sent for sent in at.mango.delivery(at.product).sent if sent.status != 200]
-        assert lost, "nothing was posted while the service was down"
-        await all_told(at, played)
-
-
-# --- commands ---------------------------------------------------------------------------------------------------------
-
-
-async def test_click_in_the_crm_makes_mango_call_the_employee_and_then_the_client(at: Cloud) -> None:
-    client = "79031110001"
-
-    answer = await at.click(client, code="170")
-
-    assert answer.status_code == 200, answer.text
-    (command,) = [one for one in at.product.commands if one["method"] == "callback"]
-    assert (command["from"]["extension"], command["result"]) == ("170", 1000)
-    board = at.mango.switchboard(at.product)
-    await at.product.until(lambda _: command["command_id"] in board.done)
-    truth = board.done[command["command_id"]]
-    (call,) = (entry for entry in at.product.entries.values() if entry.client == client)
-    kept = await eventually(lambda: record(at.service, call.entry_id))
-    assert not truth.differences(kept), kept
-    await nothing_owed(at.service)
-    assert not wrong_in_crm(truth, calls_of(at.account, client))
-
-
-async def test_click_for_somebody_who_does_not_pick_up_is_a_call_that_was_cancelled(at: Cloud) -> None:
-    client = "79031110002"
-    at.product.habits = Habits(employee="no_answer")
-
-    assert (await at.click(client, code="171")).status_code == 200
-
-    await at.product.until(
-        lambda product: any(entry.client == client and entry.ended for entry in product.entries.values())
-    )
-    (call,) = (entry for entry in at.product.entries.values() if entry.client == client)
-    kept = await eventually(lambda: record(at.service, call.entry_id))
-    assert (kept["direction"], kept["status"], kept["extensions"]) == ("outbound", "cancelled", ["171"])
-
-
-async def test_known_caller_in_the_menu_is_put_through_to_their_own_manager(at: Cloud) -> None:
-    truth = await at.mango.switchboard(at.product).menu(KNOWN_CLIENT, line=ROUTED_LINE)
-
-    assert (truth.status, truth.answered_by) == ("answered", KNOWN_CLIENTS_MANAGER)
-    (command,) = [one for one in at.product.commands if one["method"] == "route"]
-    assert (command["to_number"], command["result"]) == (KNOWN_CLIENTS_MANAGER, 1000)
-    (call,) = (entry for entry in at.product.entries.values() if entry.client == KNOWN_CLIENT)
-    kept = await eventually(lambda: record(at.service, call.entry_id))
-    assert not truth.differences(kept), kept
-    await nothing_owed(at.service)
-    assert not wrong_in_crm(truth, calls_of(at.account, KNOWN_CLIENT))
