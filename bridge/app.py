@@ -61,6 +61,7 @@ from bridge.integrations import DECODERS, ConfigurationLoader
 from bridge.ledger import WRITE_WITHIN, CallLedger
 from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
+from bridge.mailbox import Ledger
 from bridge.mango.config import Product
 from bridge.mango.journal import Journal
 from bridge.mango.metrics import WebhookMetrics, WorkMetrics
@@ -69,6 +70,7 @@ from bridge.mango.products import Products
 from bridge.mango.routes import MangoRoutes
 from bridge.mango.worker import Settings as CloudSettings
 from bridge.mango.worker import Worker as CloudWorker
+from bridge.observed import ObservedCalls
 from bridge.originate import ClickMetrics, Clicks
 from bridge.pbxs import PbxRows, PbxStates
 from bridge.recorders import PbxFiles, open_store
@@ -327,7 +329,7 @@ class _Commands:
             def recorded() -> bool:
                 return known.directory.recorded(pbx.enterprise_number, pbx.name)
 
-            ledger = CallLedger(
+            ledger: Ledger = CallLedger(
                 known.pool,
                 known.outbox,
                 pbx.enterprise_number,
@@ -337,6 +339,8 @@ class _Commands:
                 recorded,
                 region=pbx.rules.region,
             )
+            if known.settings.test_mode:
+                ledger = ObservedCalls(pbx.enterprise_number, pbx.name)
             watched = self.watched[pbx.id] = Watched(pbx, ledger, keep_gap, self.clicks.originate_failed)
             await watched.open()
             return watched
@@ -444,7 +448,12 @@ def _record(known: Known, parts: Parts) -> None:
 async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
     settings = known.settings
     public_url = settings.public_url or f"http://{settings.http}"
-    scripts = LegacyScripts(known.pool, known.outbox, lambda number: _script_rules(known.directory, number))
+    scripts = LegacyScripts(
+        known.pool,
+        known.outbox,
+        lambda number: _script_rules(known.directory, number),
+        store=not settings.test_mode,
+    )
     parts.at_end(scripts.close)
 
     async def reception(request: Request) -> Principal | None:

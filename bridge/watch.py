@@ -12,8 +12,7 @@ from bridge.ami.pbx import PbxRow
 from bridge.ami.translate import translate
 from bridge.calls.events import ChannelSeen, OriginateResponse
 from bridge.calls.machine import Exchange
-from bridge.ledger import CallLedger
-from bridge.mailbox import Fenced, Mailbox
+from bridge.mailbox import Fenced, Ledger, Mailbox
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +29,7 @@ class Watched:
     on_failed(channel_id)         hears of originates that the PBX says have failed; must not wait
     """
 
-    def __init__(self, pbx: PbxRow, ledger: CallLedger, on_gap: OnGap, on_failed: Callable[[str], None]) -> None:
+    def __init__(self, pbx: PbxRow, ledger: Ledger, on_gap: OnGap, on_failed: Callable[[str], None]) -> None:
         self._pbx = pbx
         self._exchange = Exchange(pbx.rules, pbx.name)
         self.mailbox = Mailbox(pbx.name, self._exchange, ledger)

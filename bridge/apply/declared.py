@@ -59,7 +59,7 @@ def _regular_expression(value: str) -> None:
 
 def _email(value: str) -> None:
     name, _, host = value.partition("@")
-    if not re.fullmatch(r"[^\s@<>\",;:]{1,64}", name) or not re.fullmatch(r"[^\s@.]+(\.[^\s@.]+)+", host):
+    if not re.fullmatch(r"[^\s@<>\",;:]{1,64}", name) or not re.fullmatch(r"localhost|[^\s@.]+(\.[^\s@.]+)+", host):
         raise ValueError("is no e-mail address")
 
 

@@ -51,7 +51,12 @@ def settings(settings: Settings) -> Iterator[Finding]:
             "Set it to the https address under which the outside world reaches this service.",
         )
     if settings.test_mode:
-        yield Finding("warning", "settings: TEST_MODE", "It is on: nothing is stored.", "Remove it to work for real.")
+        yield Finding(
+            "warning",
+            "settings: TEST_MODE",
+            "It is on: calls are neither stored nor told to CRMs.",
+            "Remove it to work for real.",
+        )
     if settings.s3_endpoint and (urlsplit(settings.s3_endpoint).hostname or "").endswith("selcdn.ru"):
         yield Finding(
             "warning",

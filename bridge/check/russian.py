@@ -45,7 +45,7 @@ _SENTENCES = {
     "Set it to the https address under which the outside world reaches this service.": (
         "Укажите https-адрес, по которому сервис доступен снаружи."
     ),
-    "It is on: nothing is stored.": "Включён: ничего не сохраняется.",
+    "It is on: calls are neither stored nor told to CRMs.": "Включён: звонки не сохраняются и CRM о них не узнают.",
     "Remove it to work for real.": "Уберите его для настоящей работы.",
     "Selectel is closing its addresses under selcdn.ru.": "Selectel закрывает адреса в selcdn.ru.",
     "Use the pool's own, such as https://s3.ru-1.storage.selcloud.ru, with S3_REGION=ru-1.": (

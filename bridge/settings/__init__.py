@@ -127,7 +127,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     test_mode: Annotated[
         bool,
         about(
-            "Nothing is written to the database, lines in the log begin with [TEST MODE].",
+            "Calls are watched, and neither stored nor told to CRMs; lines in the log begin with [TEST MODE].",
             "true, false",
             name="TEST_MODE",
         ),

@@ -99,7 +99,7 @@ def host(value: str) -> None:
 
 def email(value: str) -> None:
     name, at, host = value.partition("@")
-    if not (name and at and "." in host.strip(".")) or " " in value:
+    if not (name and at and ("." in host.strip(".") or host == "localhost")) or " " in value:
         raise ValueError("not an e-mail address")
 
 
