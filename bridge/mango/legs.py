@@ -136,7 +136,7 @@ def _hear(leg: Leg, event: CallEvent) -> None:
                 turn.talking, turn.talked_at = True, event.timestamp
         case "OnHold":
             turn.talking = True  # only who talks can be held; since when, the lost Connected would have told
-            if before != "OnHold":
+            if before != "OnHold" or not turn.holds:
                 turn.holds.append(_holder(event))
         case "Disconnected":
             leg.ended_at, leg.reason = event.timestamp, event.disconnect_reason

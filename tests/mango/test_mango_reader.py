@@ -660,6 +660,12 @@ def test_a_hold_told_of_twice_is_one() -> None:
     assert (call.holds, call.on_hold) == (1, True)
 
 
+def test_a_hold_goes_on_when_another_takes_the_place_of_who_was_held() -> None:
+    holds = [leg("a", seq, "OnHold", seq, phone(who), {"number": CLIENT}) for seq, who in ((1, "150"), (2, "151"))]
+
+    assert live(holds).on_hold
+
+
 def test_a_call_known_only_by_a_hold_has_been_answered_at_a_time_nobody_knows() -> None:
     call = live([leg("a", 3, "OnHold", 9, {"number": CLIENT}, phone("150"))])
 
