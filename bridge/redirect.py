@@ -205,22 +205,20 @@ class Redirects:
         enterprise = self._directory.enterprise(enterprise_number)
         if enterprise is None:
             raise CallNotFound()
-        cloud = self._cloud
-        if (
-            cloud is not None
-            and cloud.serves(enterprise_number)
-            and await cloud.knows(enterprise_number, call_unique_id)
-        ):
+        if not belongs(extension, self._rules(enterprise, None)):
+            raise BadInput(f"extension: {extension[:32]!r} is not one of this enterprise", field="extension")
+        cloud = self._cloud if self._cloud is not None and self._cloud.serves(enterprise_number) else None
+        if cloud is not None and await cloud.knows(enterprise_number, call_unique_id):
             if not belongs(extension, self._rules(enterprise, cloud.name)):
-                raise BadInput(f"extension: {extension[:32]!r} is not one of this enterprise", field="extension")
+                raise BadInput(f"extension: {extension} is not one of {cloud.name}", field="extension")
             await cloud.route(enterprise_number, call_unique_id, extension, name=name)
             return cloud.name
         if not _UNIQUEID.fullmatch(call_unique_id):
+            if cloud is not None:  # its ids have any form
+                raise CallNotFound()
             raise BadInput(
                 "call_unique_id: not a Uniqueid of Asterisk", field="call_unique_id", found=call_unique_id[:80]
             )
-        if not belongs(extension, [pbx.extensions for pbx in enterprise.pbxs]):
-            raise BadInput(f"extension: {extension[:32]!r} is not one of this enterprise", field="extension")
         problem: BridgeError | None = None
         for pbx in enterprise.pbxs:
             try:

@@ -39,8 +39,8 @@ from bridge.errors import (
 from bridge.mango import entries
 from bridge.mango.client import Api
 from bridge.mango.config import Product
-from bridge.mango.decode import FLAT, decode
 from bridge.mango.events import MangoEvent
+from bridge.mango.intake import event_of
 from bridge.mango.limits import Paces
 from bridge.mango.products import Products
 from bridge.mango.standing import Standing, phones, standing
@@ -225,7 +225,7 @@ class Commands:
         product = next((each for each in self._products.of(enterprise_number) if each.name in names), None)
         if product is None:
             raise CallNotFound()
-        events = [decode(FLAT if each.dialect == "flat" else each.path, each.body, each.at) for each in said]
+        events = [event_of(each.dialect, each.path, each.body, each.at) for each in said]
         return Heard(product=product, events=events)
 
     async def _standing(self, enterprise_number: str, entry_id: str) -> tuple[Heard, Standing]:
