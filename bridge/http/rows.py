@@ -13,6 +13,8 @@ import asyncpg
 from bridge.db import call_lists, deliveries, enterprises
 from bridge.db.pool import Connection
 from bridge.db.scope import Scope
+from bridge.recordings.journal import Recording
+from bridge.recordings.journal import of_calls as recordings_of
 
 CALLS_SHOWN = 50
 DELIVERIES_SHOWN = 30
@@ -54,11 +56,15 @@ async def _ready(connection: Connection, calls: Sequence[asyncpg.Record], owed: 
     of_call: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for delivery in await deliveries.of_calls(connection, [row["id"] for row in calls]):
         of_call[delivery["call"]].append({**delivery, "zone": zones[delivery["enterprise_number"]]})
-    ready = [_call(row, zones[row["enterprise_number"]], of_call[row["id"]]) for row in calls]
+    recorded: dict[int, list[Recording]] = defaultdict(list)
+    for recording in await recordings_of(connection, [row["id"] for row in calls]):
+        recorded[recording.call_pk].append(recording)
+    ready = [_call(row, zones[row["enterprise_number"]], of_call[row["id"]], recorded[row["id"]]) for row in calls]
     ready.sort(key=lambda call: call["order"], reverse=True)
     return Rows(ready, [{**row, "zone": zones[row["enterprise_number"]]} for row in owed])
 
 
-def _call(row: asyncpg.Record, zone: ZoneInfo, owed: list[dict[str, Any]]) -> dict[str, Any]:
+def _call(row: asyncpg.Record, zone: ZoneInfo, owed: list[dict[str, Any]], recorded: list[Recording]) -> dict[str, Any]:
     began = row["started_at"] or row["created_at"]
-    return {**row, "zone": zone, "began": began, "order": began.timestamp(), "deliveries": owed}
+    more = {"zone": zone, "began": began, "order": began.timestamp(), "deliveries": owed, "recordings": recorded}
+    return {**row, **more}

@@ -58,6 +58,11 @@ RUSSIAN = {
     "incomplete": "запись неполная",
     "transferred": "переведён",
     "queue": "очередь",
+    # recordings
+    "Play the recording": "Прослушать запись",
+    "recording waiting": "запись ещё не получена",
+    "recording fetching": "запись загружается",
+    "recording failed": "запись не получена",
     # deliveries
     "notice ringing": "карточка",
     "notice dialing": "набор",
@@ -73,6 +78,9 @@ RUSSIAN = {
 
 ENGLISH = {
     "no_answer": "no answer",
+    "recording waiting": "the recording is not here yet",
+    "recording fetching": "the recording is being fetched",
+    "recording failed": "the recording could not be fetched",
     "dead": "not delivered",
     "notice ringing": "pop-up",
     "notice dialing": "dialing",

@@ -71,22 +71,26 @@ class Store:
     def s3(cls, bucket: Bucket, *, timeout: float = 30.0) -> Store:
         """`timeout` in seconds for each request: a part of an upload, a window of a download."""
         options: dict[str, Any] = {"endpoint": bucket.endpoint} if bucket.endpoint else {}
-        inner = S3Store(
-            bucket.name,
-            region=bucket.region,
-            access_key_id=bucket.key_id,
-            secret_access_key=bucket.secret,
-            virtual_hosted_style_request=False,
-            client_options={
-                "allow_http": (bucket.endpoint or "").startswith("http://"),
-                "timeout": timedelta(seconds=timeout),
-                "connect_timeout": timedelta(seconds=min(timeout, 5.0)),
-            },
-            # the pipeline has its own back-off, and a listener does not wait for minutes
-            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout)},
-            **options,
-        )
-        return cls(inner, f"bucket {bucket.name} at {bucket.endpoint or 'Amazon S3'}")
+        where = f"bucket {bucket.name} at {bucket.endpoint or 'Amazon S3'}"
+        try:
+            inner = S3Store(
+                bucket.name,
+                region=bucket.region,
+                access_key_id=bucket.key_id,
+                secret_access_key=bucket.secret,
+                virtual_hosted_style_request=False,
+                client_options={
+                    "allow_http": (bucket.endpoint or "").startswith("http://"),
+                    "timeout": timedelta(seconds=timeout),
+                    "connect_timeout": timedelta(seconds=min(timeout, 5.0)),
+                },
+                # the pipeline has its own back-off, and a listener does not wait for minutes
+                retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout)},
+                **options,
+            )
+        except _FAILURES as problem:
+            raise StoreProblem(f"The store ({where}) cannot be used: {_reason(problem)}.") from problem
+        return cls(inner, where)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Store:

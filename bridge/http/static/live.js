@@ -110,6 +110,22 @@ function listen() {
   });
 }
 
+// One player for all recordings, outside of the rows: a call that changes does not stop it.
+const player = document.getElementById("player");
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-play]");
+  if (!button) return;
+  if (player.dataset.playing !== button.dataset.play) {
+    player.dataset.playing = button.dataset.play;
+    player.src = button.dataset.play;
+  }
+  player.hidden = false;
+  // what cannot be played is shown by the player itself
+  if (player.paused) player.play().catch(() => {});
+  else player.pause();
+});
+
 settle();
 setInterval(tick, 1000);
 listen();
