@@ -184,7 +184,7 @@ class Reconciler:
 
     async def _fetched(self, product: Product, request: str, result: str, question: dict[str, Any]) -> Any:
         """The answer, asked for and fetched; a key that goes stale meanwhile is replaced by another."""
-        for attempt in range(_TRIES):
+        for _ in range(_TRIES):
             asked = await self._api.ask(product, "statistics", request, question, timeout=_TIMEOUT, patience=_PATIENCE)
             key = (asked.document or {}).get("key")
             if not isinstance(key, str) or not key:
@@ -192,7 +192,7 @@ class Reconciler:
             try:
                 return await self._ready(product, result, key)
             except MangoRefused as problem:
-                if problem.details.get("status") != 404 or attempt + 1 == _TRIES:
+                if problem.details.get("status") != 404:
                     raise
         raise MangoUnavailable("Mango Office forgets its statistics before they can be fetched")
 
