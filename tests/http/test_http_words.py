@@ -36,8 +36,10 @@ def test_the_catalogue_holds_nothing_that_is_not_used() -> None:
     states = {*get_args(Result), *get_args(State), *get_args(Direction), "ringing", "talking", "on hold"}
     errors = {"The email or the password is wrong", "Too many attempts: try again in a few minutes"}
     notices = {word for word in RUSSIAN if word.startswith("notice ")}
+    recordings = {f"recording {state}" for state in ("waiting", "fetching", "failed")}
 
-    assert set(RUSSIAN) <= literal | states | errors | notices
+    assert recordings <= set(RUSSIAN)
+    assert set(RUSSIAN) <= literal | states | errors | notices | recordings
     assert set(ENGLISH) <= set(RUSSIAN)
 
 
