@@ -93,7 +93,7 @@ def network(value: str) -> None:
 
 
 def host(value: str) -> None:
-    if "/" in value or "@" in value or urlsplit(f"//{value}").hostname != value.lower().strip("[]"):
+    if "/" in value or "@" in value or "*" in value or urlsplit(f"//{value}").hostname != value.lower().strip("[]"):
         raise ValueError(f"{value!r} is not a host")
 
 

@@ -127,6 +127,7 @@ def test_options_of_the_command_line_win() -> None:
         ("BRIDGE_ROLES", "pbx,phone"),
         ("BRIDGE_CRM_HOSTS", "http://crm.local"),
         ("BRIDGE_CRM_HOSTS", "crm.local:8080"),
+        ("BRIDGE_CRM_HOSTS", "*.crm.local"),
         ("BRIDGE_CORS_ORIGINS", "https://crm.example.com/page"),
         ("BRIDGE_ROUTE_DEADLINE_MS", "0"),
         ("BRIDGE_ROUTE_DEADLINE_MS", "fast"),
