@@ -170,8 +170,17 @@ class _Reader:
         return {"products": [{name: table[name] for name in flat}], **rest}
 
     def _wrong(self, place: str, why: str, value: Any, allowed: str, secret: bool = False) -> None:
-        found = f"a {type(value).__name__} of {len(str(value))} characters" if secret else repr(value)[:120]
+        found = f"a {type(value).__name__} of {len(str(value))} characters" if secret else _shown(value)
         self.problems.append(f"{place or 'the file'}: {why}; found {found}; allowed: {allowed}")
+
+
+def _shown(value: Any) -> str:
+    """Of a table or a list the outside only: secrets may be in it."""
+    if isinstance(value, dict):
+        return f"a table of {', '.join(map(str, value)) or 'nothing'}"[:120]
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return repr(value)[:120]
 
 
 def _declared(hint: Any) -> Any:

@@ -145,6 +145,29 @@ def test_secret_is_never_told() -> None:
         assert "hunter2" not in one(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "[enterprise]\nnumber = '0367'\nsecret = 'hunter2'",
+            "enterprise: is not a list; found a table of number, secret",
+        ),
+        (
+            enterprise("[enterprise.pbx]\nname = 'office'\nami = { secret = 'hunter2' }"),
+            "pbx: is not a list; found a table of name, ami",
+        ),
+        (enterprise("integrations = ['hunter2']"), "integrations: is not a table; found a list of 1"),
+        (
+            enterprise("[[enterprise.name]]\nsecret = 'hunter2'"),
+            "name: is wrong: expected str, got array; found a list",
+        ),
+    ],
+)
+def test_what_stands_in_the_wrong_shape_is_told_without_what_is_in_it(text: str, found: str) -> None:
+    assert found in one(text)
+    assert "hunter2" not in one(text)
+
+
 def test_secrets_from_the_environment_and_from_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from-file\n", encoding="utf-8")
     text = enterprise(
