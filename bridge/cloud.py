@@ -15,6 +15,11 @@ NAME = "mango"
 """The PBX's name in rows and in the CRM's external ids."""
 
 
+EXPECTED_WITHIN = 2 * 3600.0
+"""Seconds after which a recording that Mango promised is asked for though nobody said that it is there: the webhook that
+says so may be lost."""
+
+
 class CloudLedger:
     """Rows, timelines, deliveries and recordings of the calls of Mango Office."""
 
@@ -24,7 +29,7 @@ class CloudLedger:
 
     async def write(self, connection: Connection, enterprise_number: str, news: Sequence[News]) -> Mapping[str, int]:
         """In the caller's transaction; call_id -> the row's id, of those that changed."""
-        changed = [each for each in news if each.changes]
+        changed = [each for each in news if each.changes or each.notices]
         ids = await calls.save(
             connection,
             enterprise_number,
@@ -64,7 +69,7 @@ def _owed(call_id: str, recording: CallRecording) -> Owed | None:
     """What is expected has its link, and is fetched once it is there."""
     if recording.state not in ("expected", "ready"):
         return None
-    after = 0.0 if recording.state == "ready" else None
+    after = 0.0 if recording.state == "ready" else EXPECTED_WITHIN
     if recording.url is not None:
         return Owed(call_id=call_id, source=ADDRESS, reference=recording.url, after=after)
     return Owed(call_id=call_id, source=MANGO, reference=recording.recording_id, after=after)

@@ -58,7 +58,7 @@ async def _over_ari(url: str, username: str, password: str, reference: str) -> A
     stem = file.rpartition(".")[0] or file
     try:
         async with stored_recording(url, username, password, f"{folder}/{stem}" if folder else stem) as found:
-            yield Stream(_chunks(found.chunks()), size=found.size, content_type=found.content_type)
+            yield Stream(_chunks(found.chunks()), size=found.size)
     except AriError as problem:
         if problem.http_status == 404:
             raise RecordingNotYet(

@@ -25,7 +25,6 @@ class StoredFile:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.size = response.content_length
-        self.content_type = response.content_type
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:

@@ -25,7 +25,7 @@ _NEVER = frozenset({"absent", "expired"})
 ASTERISK, MANGO, ADDRESS = "asterisk", "mango", "address"
 """Sources. `reference` is: the file's name as the event stream has it; Mango's recording_id; an https address."""
 
-# What is fetched already keeps what it was fetched by; a recording whose call went on becomes due once.
+# What is fetched already keeps what it was fetched by; what is due sooner than was thought is due then, never later.
 _OWE = """
 insert into recordings (enterprise_number, pbx_name, call_id, source, part, reference, link_id, due_at, owed_at)
 select $1, $2, o.call_id, o.source, o.part, o.reference, o.link_id, o.due_at, o.due_at
@@ -37,8 +37,13 @@ from (
 order by o.call_id, o.source, o.part
 on conflict (enterprise_number, pbx_name, call_id, source, part) do update set
     reference = case when recordings.state = 'waiting' then excluded.reference else recordings.reference end,
-    due_at = case when recordings.owed_at is null then excluded.due_at else recordings.due_at end,
-    owed_at = coalesce(recordings.owed_at, excluded.owed_at)
+    due_at = case
+        when recordings.state = 'waiting' and recordings.attempts = 0 then least(recordings.due_at, excluded.due_at)
+        else recordings.due_at
+    end,
+    owed_at = case
+        when recordings.attempts = 0 then least(recordings.owed_at, excluded.owed_at) else recordings.owed_at
+    end
 returning id, call_id, part, link_id, state
 """
 _CALLS = "select id, call_id from calls where enterprise_number = $1 and pbx_name = $2 and call_id = any($3)"

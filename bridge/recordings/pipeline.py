@@ -224,7 +224,11 @@ class Pipeline:
         if source is None:
             return _Later(f"nothing here fetches recordings of {job.source}", settings.patience)
         wanted = Wanted(
-            enterprise_number=job.enterprise_number, pbx_name=job.pbx_name, reference=job.reference, age=job.age
+            enterprise_number=job.enterprise_number,
+            pbx_name=job.pbx_name,
+            call_id=job.call_id,
+            reference=job.reference,
+            age=job.age,
         )
         try:
             async with asyncio.timeout(settings.longest), source.open(wanted) as stream:

@@ -22,6 +22,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     enterprise_number: str
     pbx_name: str
+    call_id: str
     reference: str
     age: float = 0.0
 
@@ -29,10 +30,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 class Stream:
     """A recording's bytes as they come. `size` in bytes, None when the source does not say beforehand."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], *, size: int | None = None, content_type: str = "") -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], *, size: int | None = None) -> None:
         self.chunks = chunks
         self.size = size
-        self.content_type = content_type
 
 
 class Source(Protocol):

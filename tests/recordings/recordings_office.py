@@ -112,7 +112,7 @@ def gives(
                 raise breaks
 
         promised = (len(content) if size is None else size) if sized else None
-        yield Stream(chunks(), size=promised, content_type="audio/wav")
+        yield Stream(chunks(), size=promised)
 
     return step
 

@@ -22,10 +22,14 @@ from lab.stage import Stage, stage
 CLIENT = "79161112233"
 SEEK = """
 player => new Promise((done, failed) => {
-    const length = player.duration;
-    player.addEventListener("seeked", () => done([length, player.currentTime]), { once: true });
+    const seek = () => {
+        const length = player.duration;
+        player.addEventListener("seeked", () => done([length, player.currentTime]), { once: true });
+        player.currentTime = length - 0.5;
+    };
     player.addEventListener("error", () => failed(new Error(player.error.message)), { once: true });
-    player.currentTime = length - 0.5;
+    if (player.readyState > 0) seek();
+    else player.addEventListener("loadedmetadata", seek, { once: true });
 })
 """
 ENDED = """
