@@ -11,7 +11,7 @@ from bridge.calls.model import Ended, Recorded, Refined, Started
 from bridge.calls.notices import notices
 from bridge.crm.outbox import Outbox
 from bridge.db import calls
-from bridge.db.pool import Connection, Pool
+from bridge.db.pool import LOST, Connection, Pool
 from bridge.errors import DatabaseProblem
 from bridge.mailbox import Fenced, Unwritable, Work
 from bridge.recordings.journal import ASTERISK, Owed, Recordings
@@ -22,7 +22,6 @@ WRITE_WITHIN = 10.0
 FETCH_AFTER = 2.0
 """Seconds after the end of a call until its recording is fetched: MixMonitor closes the file by itself."""
 
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 
 Fence = Callable[[Connection], Awaitable[bool]]
@@ -60,7 +59,7 @@ class CallLedger:
         try:
             async with asyncio.timeout(WRITE_WITHIN), self._pool.acquire() as connection:
                 return await calls.live_states(connection, self._enterprise_number, self._pbx_name)
-        except _AWAY as problem:
+        except LOST as problem:
             raise DatabaseProblem(f"The live calls cannot be read: {problem!r}") from problem
 
     async def write(self, works: Sequence[Work]) -> None:
@@ -72,7 +71,7 @@ class CallLedger:
                 await self._write(connection, works)
         except _REFUSED as problem:
             raise Unwritable(str(problem)) from problem
-        except _AWAY as problem:
+        except LOST as problem:
             raise DatabaseProblem(f"{type(problem).__name__}: {problem}") from problem
 
     async def _write(self, connection: Connection, works: Sequence[Work]) -> None:

@@ -38,6 +38,9 @@ OWED = Started | Ringing | Recorded | Ended | Absorbed
 RETRY_FIRST, RETRY_MOST = 0.05, 2.0
 """Seconds between attempts to write while the database is away; jittered, doubled up to the most."""
 
+DEFECT_ATTEMPTS = 5
+"""How often a call is tried whose writing fails as nobody foresaw: a connection that breaks may raise anything."""
+
 
 class Work(msgspec.Struct, kw_only=True):
     """What one call owes the ledger: its newest form, what happened to it, and the machine's memory of it.
@@ -169,6 +172,7 @@ class Mailbox:
     async def _write(self, works: list[Work]) -> None:
         pause = RETRY_FIRST
         together = True
+        failures = 0  # unforeseen ones, of the first work
         while works:
             batch = works if together else works[:1]
             try:
@@ -189,10 +193,15 @@ class Mailbox:
                 if len(batch) > 1:
                     together = False
                     continue
-                self.unwritable += 1
                 defect = None if isinstance(problem, Unwritable) else problem
+                failures += 1
+                if defect is not None and failures < DEFECT_ATTEMPTS:
+                    await asyncio.sleep(RETRY_FIRST * 2**failures)
+                    continue
+                self.unwritable += 1
                 call_id = batch[0].call.call_id
                 log.error("call_unwritable", pbx=self.name, call_id=call_id, problem=str(problem), exc_info=defect)
+            failures = 0
             works = works[len(batch) :]
 
 

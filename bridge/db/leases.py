@@ -68,7 +68,8 @@ claimed as (
     insert into pbx_leases (pbx_id, owner, epoch, expires_at)
     select id, $1, 1, now() + $2::interval from free
     on conflict (pbx_id) do update
-       set owner = excluded.owner, epoch = pbx_leases.epoch + 1, expires_at = excluded.expires_at
+       set owner = excluded.owner, epoch = pbx_leases.epoch + 1, expires_at = excluded.expires_at,
+           state = '', problem = '', version = ''  -- the former owner's link was another one
      where pbx_leases.owner is null or pbx_leases.expires_at <= now()
     returning pbx_id, epoch, watched_at
 )

@@ -7,9 +7,10 @@ msgspec.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,7 +58,19 @@ def json_bytes(value: Any) -> bytes:
 
 
 class CleanConnection(asyncpg.Connection):
-    """A connection whose arguments are cleaned. (A codec would not do: asyncpg does not ask it about text[].)"""
+    """A connection whose arguments are cleaned. (A codec would not do: asyncpg does not ask it about text[].)
+
+    A server that ends says goodbye before its stream does. asyncpg calls what is asked in between an error of its own
+    (InternalClientError); here it is what it means: the connection is lost."""
+
+
+@contextlib.contextmanager
+def _farewell(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.InternalClientError as problem:
+        connection.terminate()
+        raise asyncpg.ConnectionDoesNotExistError(f"the connection was lost: {problem}") from problem
 
 
 def _cleaned(name: str) -> Callable[..., Awaitable[Any]]:
@@ -65,11 +78,13 @@ def _cleaned(name: str) -> Callable[..., Awaitable[Any]]:
 
     @functools.wraps(method)
     async def one(self: asyncpg.Connection, query: str, *args: Any, **options: Any) -> Any:
-        return await method(self, query, *map(_clean_argument, args), **options)
+        with _farewell(self):
+            return await method(self, query, *map(_clean_argument, args), **options)
 
     @functools.wraps(method)
     async def many(self: asyncpg.Connection, query: str, args: Iterable[Iterable[Any]], **options: Any) -> Any:
-        return await method(self, query, [tuple(map(_clean_argument, row)) for row in args], **options)
+        with _farewell(self):
+            return await method(self, query, [tuple(map(_clean_argument, row)) for row in args], **options)
 
     return many if name.endswith("many") else one
 
@@ -88,13 +103,14 @@ def _clean_argument(value: Any) -> Any:
 
 async def teach(connection: Connection) -> None:
     """Set the codecs of a connection; the pool does it for its own."""
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        encoder=lambda value: b"\x01" + json_bytes(value),  # the binary format's version, then the text
-        decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
-        format="binary",
-    )
+    with _farewell(connection):
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            encoder=lambda value: b"\x01" + json_bytes(value),  # the binary format's version, then the text
+            decoder=lambda data: msgspec.json.decode(memoryview(data)[1:]),
+            format="binary",
+        )
 
 
 async def connect(url: str, *, timeout: float = 10.0) -> asyncpg.Connection:
@@ -176,7 +192,7 @@ LOST = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection the server has said goodbye to, before the end of its stream
+    asyncpg.InternalClientError,
 )
 """What a read or a write raises when the database is away, or refuses: the same may be tried again later."""
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bridge.db import instance as instances
+from bridge.db import pbx_states
 from bridge.db.leases import Leases
 from bridge.db.pool import Pool
 
@@ -331,15 +332,19 @@ async def test_after_a_kill_the_pbxs_pass_on_within_ttl_and_a_tick(
 
 
 async def test_a_restart_after_a_kill_on_the_same_machine_waits_for_no_lease(
-    pbxs: list[int], start: Start, database_url: str
+    pool: Pool, pbxs: list[int], start: Start, database_url: str
 ) -> None:
     process, name = await keeper(database_url, 60.0, 1.0)
     assert not instances.is_dead(name)
+    await pool.execute("update pbx_leases set state = 'up'")
     process.send_signal(signal.SIGKILL)
     await process.wait()
     assert instances.is_dead(name)
     again = await start(instances.name(), ttl=60, tick=1)
     await until(lambda: len(again.held) == 12, deadline=5)
+    # and nobody takes the links of the dead for links that stand
+    async with pool.acquire() as connection:
+        assert {link.state for link in await pbx_states.read(connection)} == {"connecting"}
 
 
 @pytest.mark.parametrize("name", ["", "x", "host:boot:1:2:3", "host:boot:ns:pid:start"])

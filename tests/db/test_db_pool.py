@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -75,3 +76,15 @@ async def test_something_that_is_no_address() -> None:
 )
 def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+async def test_a_connection_the_server_has_said_goodbye_to_is_lost(database_url: str) -> None:
+    """Though its stream has not ended yet: then asyncpg speaks of an error of its own."""
+    connection = await connect(database_url)
+    goodbye = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    connection._protocol.data_received(b"E" + (len(goodbye) + 4).to_bytes(4, "big") + goodbye)
+
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        await connection.fetchval("select 1")
+
+    assert connection.is_closed()

@@ -118,7 +118,7 @@ async def test_exactly_one_instance_owns_the_pbx_and_both_know_how_it_stands(pai
     assert (call.result, call.code) == ("answered", truth.answered_by)
     await ended(pair.at.service, "79162000001")
     first, second = [await record(service, "79162000001") for service in pair.both]
-    assert first == second
+    assert (first["id"], first["timeline"]) == (second["id"], second["timeline"])
     assert [entry["change"] for entry in first["timeline"]].count("answered") == 1
 
 
@@ -184,6 +184,23 @@ async def test_when_the_owner_is_killed_the_other_has_the_pbx_within_ten_seconds
     # and the time during which nobody watched is known
     gaps = await pair.database.fetch("select began_at, ended_at from pbx_gaps order by id desc limit 1")
     assert 0 < (gaps[0]["ended_at"] - gaps[0]["began_at"]).total_seconds() < 12
+
+
+async def test_an_owner_that_is_told_to_stop_hands_its_calls_on_whole(pair: Pair) -> None:
+    company = pair.at.company
+    going_on = await company.inbound("79162000006", by="150")
+    owner, other = await pair.owner(), await pair.other()
+    await eventually(lambda: talks(other, "79162000006"))
+
+    await owner.stop()
+    await eventually(lambda: owned_by(pair, other))
+    await eventually(lambda: is_up(other))
+    truth = await going_on.end("extension")
+
+    await ended(other, "79162000006")
+    assert not truth.differences(await record(other, "79162000006"))
+    call = await told(pair.at, "79162000006")
+    assert abs((call.duration or 0) - truth.talk_seconds) <= TOLERANCE
 
 
 async def talks(service: Service, *clients: str) -> bool:

@@ -26,7 +26,7 @@ from e2e_verbs import (
 from wire import Wire
 
 from lab.service import Service
-from lab.stage import Stage, company_file
+from lab.stage import Stage, company_file, connected
 from lab.truth import TOLERANCE, Truth
 
 NOTICED_WITHIN = 15.0
@@ -73,6 +73,21 @@ async def test_postgres_killed_again_and_again_loses_nothing(at: Stage) -> None:
 
     for client, truth in truths.items():
         await told_once_and_right(at, client, truth)
+
+
+async def test_a_power_cut_loses_no_call_that_was_written(at: Stage) -> None:
+    outliving = await at.company.inbound("79163000004", by="150")
+    over = await at.company.inbound_answered("79163000005", by="151", talk=0.5)
+    await ended(at.service, "79163000005")
+    # when the service and its database are gone at once, as with the machine's power
+    kill_postmaster(at.service)
+    await at.service.kill()
+    await at.service.start()
+    await connected(at.service)
+    truth = await outliving.end()
+
+    await told_once_and_right(at, "79163000004", truth)
+    await told_once_and_right(at, "79163000005", over)
 
 
 def kill_postmaster(service: Service) -> None:

@@ -231,6 +231,28 @@ async def test_a_defect_of_the_ledger_holds_up_nobody_either(
     assert exchange.ledger.changes_of("1.1") == ["started", "ringing"]
 
 
+async def test_what_a_breaking_connection_raises_costs_no_call(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = exchange.ledger.write
+    raised = iter([RuntimeError("the transport is closed"), AttributeError("NoneType"), RuntimeError("once more")])
+
+    async def breaking(works: list[Work]) -> None:
+        for problem in raised:
+            raise problem
+        await write(works)
+
+    monkeypatch.setattr(exchange.ledger, "write", breaking)
+    exchange.tell(*began("1.0"))
+    exchange.tell(*began("1.1"))
+
+    async with writing(exchange.mailbox):
+        await written(exchange.mailbox)
+
+    assert exchange.mailbox.unwritable == 0
+    assert [exchange.ledger.changes_of(call_id) for call_id in ("1.0", "1.1")] == [["started", "ringing"]] * 2
+
+
 async def test_an_outage_while_calls_are_written_one_by_one_keeps_their_order(exchange: Exchange) -> None:
     # given a call that cannot be written, so that its companions are written alone
     exchange.ledger.poison = {"1.0"}
