@@ -62,12 +62,18 @@ from bridge.ledger import WRITE_WITHIN, CallLedger
 from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
 from bridge.mailbox import Ledger
+from bridge.mango.callers import Callers
+from bridge.mango.client import Api
+from bridge.mango.commands import Commands
 from bridge.mango.config import Product
 from bridge.mango.journal import Journal
+from bridge.mango.limits import Paces
 from bridge.mango.metrics import WebhookMetrics, WorkMetrics
 from bridge.mango.people import People
 from bridge.mango.products import Products
+from bridge.mango.reconcile import Reconciler
 from bridge.mango.routes import MangoRoutes
+from bridge.mango.users import Users
 from bridge.mango.worker import Settings as CloudSettings
 from bridge.mango.worker import Worker as CloudWorker
 from bridge.observed import ObservedCalls
@@ -166,7 +172,7 @@ async def _open(settings: Settings, roles: Sequence[Role], parts: Parts) -> None
         await _answer_dialplans(known, commands, parts)
     if "worker" in roles:
         _deliver(known, parts)
-        _work_cloud(known, parts)
+        _work_cloud(known, commands, parts)
         _record(known, parts)
     if "http" in roles:
         await _answer_http(known, commands, parts)
@@ -194,6 +200,7 @@ class Known:
     outbox: Outbox
     lookups: Lookups
     products: Products
+    mango: Mango
     recordings: Recordings
     store: Store
 
@@ -245,6 +252,7 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
         outbox=Outbox(matrix.enabled, crms),
         lookups=lookups,
         products=products,
+        mango=Mango(settings, hosts, products, pool, parts),
         recordings=Recordings(Links(keys, settings.public_url or f"http://{settings.http}")),
         store=open_store(settings),
     )
@@ -281,13 +289,15 @@ class _Commands:
         instance = leases.instance if leases is not None else ""
         self.states = PbxStates(self.supervisor, known.pool, instance)
         self.watched: dict[int, Watched] = {}
-        self.clicks = Clicks(known.directory, self.supervisor, known.pool, ClickMetrics(known.registry))
+        cloud = known.mango.commands
+        self.clicks = Clicks(known.directory, self.supervisor, known.pool, ClickMetrics(known.registry), cloud=cloud)
         self.redirects = Redirects(
             known.directory,
             known.lookups,
             self.supervisor,
             known.pool,
             RoutingMetrics(known.registry),
+            cloud=cloud,
             deadline=known.settings.route_deadline_ms / 1000,
         )
         if leases is not None:
@@ -385,15 +395,34 @@ def _deployment_product(settings: Settings) -> Product | None:
     return Product(api_key=settings.mango_api_key, api_salt=settings.mango_api_salt, api_id=settings.mango_api_id or "")
 
 
-def _work_cloud(known: Known, parts: Parts) -> None:
-    """What webhooks said becomes calls."""
-    people = People(known.pool, known.products)
+class Mango:
+    """How Mango Office is asked and told."""
+
+    def __init__(self, settings: Settings, hosts: Hosts, products: Products, pool: Pool, parts: Parts) -> None:
+        paces = Paces(pool)
+        self.api = Api(hosts, settings.mango_api_url, paces)
+        self.users = Users(self.api)
+        self.commands = Commands(self.api, products, self.users, paces, pool)
+        self.reconciler = Reconciler(self.api, products, self.users, pool)
+        parts.at_end(self.api.close)
+        parts.at_end(self.users.close)
+        parts.at_end(self.reconciler.close)
+        parts.run(self.users.run(products.all), "employees")
+
+
+def _work_cloud(known: Known, commands: _Commands, parts: Parts) -> None:
+    """What webhooks said becomes calls, and callers who wait are routed; once an hour the history is asked, too."""
+    people = People(known.pool, known.products, known.mango.users)
+    callers = Callers(known.directory, commands.redirects, known.mango.commands)
+    parts.at_end(callers.close)
     worker = CloudWorker(
         known.pool,
         CloudLedger(known.outbox, known.recordings),
         people,
         WorkMetrics(known.registry),
         CloudSettings(days=known.settings.mango_journal_days),
+        commands=known.mango.commands,
+        listener=callers.heard,
     )
     for channel in ("bridge_config", "bridge_integrations"):
         known.bus.subscribe(channel, people.changed)
@@ -401,6 +430,7 @@ def _work_cloud(known: Known, parts: Parts) -> None:
     known.bus.on_connect(people.changed)
     known.bus.on_connect(worker.wake)
     parts.at_end(people.close)
+    parts.run(known.mango.reconciler.run(), "reconciliation")
     running = parts.run(worker.run(), "cloud calls")
 
     async def finish() -> None:
@@ -468,6 +498,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
         matrix=known.matrix,
         scripts=scripts,
         feed=BusFeed(known.bus),
+        histories=known.mango.reconciler,
         library=Library(recordings=known.recordings, store=known.store),
         registry=known.registry,
         figures={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.http import legacy, pages
-from bridge.http.api import auth, calls, deliveries, health, recordings, service, webhooks
+from bridge.http.api import auth, calls, deliveries, health, mango, recordings, service, webhooks
 from bridge.http.operation import ADMINISTRATORS, ANYONE, STAFF, USERS, Operation, Path
 
 API: tuple[Path, ...] = (
@@ -25,6 +25,11 @@ API: tuple[Path, ...] = (
     Path("/api/v1/deliveries/resend", POST=Operation(deliveries.resend_many, ADMINISTRATORS)),
     Path("/api/v1/deliveries/{id}/resend", POST=Operation(deliveries.resend_one, ADMINISTRATORS)),
     Path("/api/v1/webhooks/mango", GET=Operation(webhooks.list_mango, ADMINISTRATORS)),
+    Path(
+        "/api/v1/mango/reconcile",
+        GET=Operation(mango.reconciliations, ADMINISTRATORS),
+        POST=Operation(mango.reconcile, ADMINISTRATORS),
+    ),
     *legacy.PATHS,
 )
 

@@ -76,6 +76,16 @@ class Library:
     store: Store
 
 
+class Histories(Protocol):
+    """What a cloud exchange remembers of calls, compared with what was heard of them."""
+
+    async def begin(self, enterprise_number: str, since: float | None = None, *, wait: float) -> bool:
+        """Whether it is done within `wait` seconds. Raises NotFound, Conflict while one goes on, DatabaseProblem."""
+
+    async def last(self, enterprise_number: str) -> Sequence[Mapping[str, Any]]:
+        """What came of it the last time."""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Calls of one enterprise that one or more transactions changed. `enterprise_number` None: anything may have."""
 
@@ -97,6 +107,7 @@ class Services:
     matrix: Matrix
     scripts: Scripts
     feed: LiveFeed
+    histories: Histories | None = None
     library: Library | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     figures: Mapping[str, Figures] = field(default_factory=dict)

@@ -62,7 +62,7 @@ _PATIENCE = 2.5  # a route may wait for another one's turn, of which there is on
 _NUMBER = re.compile(r"[0-9*#]{1,20}")
 _LONGEST_ID = 128
 _NOT_SHOWN = re.compile(r"[^\w .,'-]")
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 _WRITE = """
 insert into mango_commands (enterprise_number, product, command_id, kind, entry_id, leg, request, reason)

@@ -111,7 +111,7 @@ _SAVE_REFUSAL = "update mango_paces set pace = $2, refusal = $3, refused_at = cl
 _READ = """
 select pace, refusal, extract(epoch from clock_timestamp())::double precision as now from mango_paces where product = $1
 """
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _WITHIN = 5.0
 
 

@@ -116,6 +116,10 @@ class Products:
         """Those that have a product in use."""
         return sorted({owned.enterprise_number for owned in self._map.by_key.values() if owned.enabled})
 
+    def all(self) -> list[Product]:
+        """Every product in use."""
+        return [owned.product for owned in self._map.by_key.values() if owned.enabled]
+
     def default_operator(self, enterprise_number: str) -> str | None:
         config = self._map.configs.get(enterprise_number)
         return config.default_operator or None if config is not None else None

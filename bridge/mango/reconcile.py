@@ -15,7 +15,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import asyncpg
@@ -95,6 +95,7 @@ class Reconciler:
         self._users = users
         self._pool = pool
         self._not_ready = not_ready
+        self._begun: set[asyncio.Task[list[Compared]]] = set()
 
     async def run(self, every: float = EVERY) -> None:
         """Compare each product once in `every` seconds, for ever."""
@@ -103,8 +104,17 @@ class Reconciler:
             await asyncio.sleep(look * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             for enterprise_number in self._products.enterprises():
                 for product in self._products.of(enterprise_number):
-                    with suppress(Conflict):
-                        await self._compare(enterprise_number, product, None, every * random.uniform(0.9, 1.0))  # noqa: S311
+                    await self._in_turn(enterprise_number, product, every * random.uniform(0.9, 1.0))  # noqa: S311
+
+    async def _in_turn(self, enterprise_number: str, product: Product, age: float) -> None:
+        try:
+            await self._compare(enterprise_number, product, None, age)
+        except Conflict:
+            return  # another instance does it, or it was done within the hour
+        except DatabaseProblem as problem:
+            log.warning("mango_not_reconciled", enterprise=enterprise_number, problem=problem.message)
+        except Exception:
+            log.exception("mango_not_reconciled", enterprise=enterprise_number)
 
     async def reconcile(self, enterprise_number: str, since: float | None = None) -> list[Compared]:
         """Compare all products of an enterprise now, with what began after `since` (epoch; None: since the last time).
@@ -115,6 +125,27 @@ class Reconciler:
         if not products:
             raise NotFound("Mango Office is not configured or switched off", field="enterprise_number")
         return [await self._compare(enterprise_number, product, since, 0.0) for product in products]
+
+    async def begin(self, enterprise_number: str, since: float | None = None, *, wait: float) -> bool:
+        """`reconcile`, waited for `wait` seconds at the most; whether it is done. It goes on in any case."""
+        work = asyncio.create_task(self.reconcile(enterprise_number, since), name="mango reconciliation")
+        self._begun.add(work)
+        work.add_done_callback(self._ended)
+        done, _ = await asyncio.wait({work}, timeout=wait)
+        if done:
+            work.result()
+        return bool(done)
+
+    async def close(self) -> None:
+        """Ends what was begun."""
+        for work in self._begun:
+            work.cancel()
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    def _ended(self, work: asyncio.Task[list[Compared]]) -> None:
+        self._begun.discard(work)
+        if not work.cancelled() and (problem := work.exception()) is not None and not isinstance(problem, BridgeError):
+            log.error("mango_reconciliation_crashed", exc_info=problem)
 
     async def last(self, enterprise_number: str) -> list[dict[str, Any]]:
         """What came of the last comparison of each product."""

@@ -97,28 +97,41 @@ class Users:
 
     async def of(self, product: Product) -> Roster | None:
         """The employees; None where Mango has never told. Never raises for what Mango does."""
-        key = product.name
-        until, kept = self._known.get(key, (0.0, None))
-        if until > self._clock():
-            return kept
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.create_task(self._ask(key, product), name="mango users")
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(task)
+        until, kept = self._known.get(product.name, (0.0, None))
+        return kept if until > self._clock() else await self._renewed(product)
 
     async def fresh(self, product: Product) -> Roster:
         """The same, asked anew where what is known is older than a minute: somebody may have been hired."""
         until, kept = self._known.get(product.name, (0.0, None))
         if until - KEPT + _FRESH < self._clock():
-            self._known[product.name] = (0.0, kept)
-        return await self.of(product) or Roster()
+            kept = await self._renewed(product)
+        return kept or Roster()
+
+    async def run(self, products: Callable[[], Iterable[Product]], every: float = _FRESH) -> None:
+        """Know them before anybody asks, for ever: a click, and a caller in a menu, cannot wait for that."""
+        while True:
+            for product in products():
+                if self._known.get(product.name, (0.0, None))[0] - 2 * every < self._clock():
+                    try:
+                        await self._renewed(product)
+                    except Exception:
+                        log.exception("mango_users_not_read", product=product.name)
+            await asyncio.sleep(every)
 
     async def close(self) -> None:
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _renewed(self, product: Product) -> Roster | None:
+        """Asked now, once however many want it."""
+        key = product.name
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(key, product), name="mango users")
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(task)
 
     async def _ask(self, key: str, product: Product) -> Roster | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ class MangoOffice:
 
     def __post_init__(self) -> None:
         self.listener = Listener(self)
+        self._heard = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -52,6 +54,12 @@ class MangoOffice:
     @property
     def paths(self) -> list[str]:
         return [each.path for each in self.asked]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Looked at after every question."""
+        while not condition():
+            await self._heard.wait()
+            self._heard.clear()
 
     async def __aenter__(self) -> MangoOffice:
         await self.listener.up()
@@ -73,6 +81,7 @@ class MangoOffice:
             raw=raw,
         )
         self.asked.append(asked)
+        self._heard.set()
         answer = self.behave(asked)
         if isinstance(answer, int):
             answer = Response(status_code=answer)

@@ -338,3 +338,35 @@ async def test_while_mango_is_away_what_was_known_last_is_given(
     office.behave = lambda asked: 500
     assert await users.of(PRODUCT) == known
     await users.close()
+
+
+async def test_who_is_who_is_known_before_anybody_asks_and_stays_known(
+    pool: Pool, office: MangoOffice, instance: Callable[..., Api]
+) -> None:
+    clock = Clock()
+    users = Users(instance(pool, Clock()), clock)
+    office.behave = lambda asked: USERS
+    first = await users.of(PRODUCT)
+    clock.now += 599.99
+    await pool.execute("delete from mango_paces")
+    running = asyncio.create_task(users.run(lambda: [PRODUCT], every=0.02))
+    async with asyncio.timeout(10):
+        await office.until(lambda: len(office.asked) == 2)
+    assert await users.of(PRODUCT) is first  # nobody waits meanwhile
+    running.cancel()
+    await asyncio.wait({running})
+    await users.close()
+
+
+async def test_somebody_who_was_hired_is_known_a_minute_later(
+    pool: Pool, office: MangoOffice, instance: Callable[..., Api]
+) -> None:
+    clock = Clock()
+    users = Users(instance(pool), clock)
+    office.behave = lambda asked: {"users": USERS["users"][:1]}
+    assert (await users.fresh(PRODUCT)).extensions == {"0511"}
+    office.behave = lambda asked: USERS
+    assert (await users.fresh(PRODUCT)).extensions == {"0511"}
+    clock.now += 61
+    await pool.execute("delete from mango_paces")
+    assert (await users.fresh(PRODUCT)).extensions == {"0511", "102"}
