@@ -520,7 +520,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
     )
 
     crm_routes = RetailcrmRoutes(known.directory, known.lookups, commands.clicks, commands.redirects, reception)
-    app = create_app(services, [*crm_routes.routes(), *webhooks], [description()])
+    app = create_app(services, crm_routes.routes(), [description()], busy=webhooks)
     try:
         listening = listen(settings.http.host, settings.http.port)
     except OSError as problem:

@@ -29,10 +29,15 @@ from bridge.http.services import Services
 
 
 def create_app(
-    services: Services, routes: Sequence[BaseRoute] = (), described: Sequence[Mapping[str, Any]] = ()
+    services: Services,
+    routes: Sequence[BaseRoute] = (),
+    described: Sequence[Mapping[str, Any]] = (),
+    *,
+    busy: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application. `routes` are those that other parts of the house bring (a CRM's callbacks); ours win.
-    `described` is what /openapi.json says of them.
+    """The application. `routes` are those that other parts of the house bring (a CRM's callbacks); ours win. `busy`
+    are such too, but tried before all others: a router goes through its routes one by one. `described` is what
+    /openapi.json says of them.
 
     Its lifespan runs the live page's hub. `app.state.desk.hub.close()` ends the streams: `bridge.http.server` does so
     before it waits for connections. Raises SettingsError for secret keys that are too short."""
@@ -73,6 +78,7 @@ def create_app(
         )
     app = Starlette(
         routes=[
+            *busy,
             *(Route(template, Endpoint(by_template[template], desk)) for template in specific_first(by_template)),
             *routes,
         ],

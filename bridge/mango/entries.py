@@ -12,12 +12,13 @@ from bridge.mango.events import FlatEvent
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-# Of whatever is new, the oldest first; `most` bounds what is looked at, so that a long backlog costs no more.
+# Of whatever is new, the oldest first; `most` bounds what is looked at, so that a long backlog costs no more. What
+# belongs to no call has no entry_id.
 _NEWS = """
 select n.enterprise_number, n.entry_id
 from (
     select enterprise_number, entry_id, id from mango_webhooks
-    where state = 'new' and entry_id is not null and enterprise_number is not null
+    where state = 'new' and enterprise_number is not null
     order by id limit $1
 ) n
 group by 1, 2 order by min(n.id)
@@ -25,7 +26,7 @@ group by 1, 2 order by min(n.id)
 _DUE = "select enterprise_number, entry_id from mango_calls where due_at <= clock_timestamp() order by due_at limit $1"
 # A statement of its own: what comes after it sees all that was committed by whoever held the lock before.
 _LOCK = """
-select e from unnest($2::text[]) as e
+select e, extract(epoch from clock_timestamp())::double precision as now from unnest($2::text[]) as e
 where pg_try_advisory_xact_lock(hashtextextended('bridge_mango:' || $1 || ':' || e, 0))
 """
 _SAID = """
@@ -38,7 +39,6 @@ _TOLD = """
 select entry_id, told, call_pk, swept, extract(epoch from due_at)::double precision as due
 from mango_calls where enterprise_number = $1 and entry_id = any($2)
 """
-_NOW = "select extract(epoch from clock_timestamp())::double precision"
 _REMEMBER = """
 insert into mango_calls (enterprise_number, entry_id, call_pk, told, due_at)
 select $1, r.entry_id, r.call_pk, decode(r.told, 'base64'), to_timestamp(r.due)
@@ -140,17 +140,31 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-async def with_news(connection: Connection, most: int) -> dict[str, list[str]]:
-    """Enterprise -> entries that have something new or are due, the oldest first."""
-    found: dict[str, dict[str, None]] = {}
+class Found(msgspec.Struct, frozen=True):
+    """`entries`: enterprise -> those that have something new or are due, the oldest first. `others`: whether there is
+    something new that belongs to no call."""
+
+    entries: dict[str, list[str]]
+    others: bool
+
+
+async def with_news(connection: Connection, most: int) -> Found:
+    found: dict[str, dict[str | None, None]] = {}
     for row in [*await connection.fetch(_NEWS, most), *await connection.fetch(_DUE, most)]:
         found.setdefault(row["enterprise_number"], {})[row["entry_id"]] = None
-    return {number: list(entries) for number, entries in found.items()}
+    return Found(
+        {number: [each for each in entries if each is not None] for number, entries in found.items()},
+        any(None in entries for entries in found.values()),
+    )
 
 
-async def lock(connection: Connection, enterprise_number: str, entry_ids: Sequence[str]) -> list[str]:
-    """Those of the entries that nobody else works on, until the end of the transaction."""
-    return [row["e"] for row in await connection.fetch(_LOCK, enterprise_number, list(entry_ids))]
+async def lock(
+    connection: Connection, enterprise_number: str, entry_ids: Sequence[str]
+) -> tuple[list[str], float | None]:
+    """Those of the entries that nobody else works on, until the end of the transaction; and the clock that
+    `received_at` is of (epoch), where there are any."""
+    rows = await connection.fetch(_LOCK, enterprise_number, list(entry_ids))
+    return [row["e"] for row in rows], max((row["now"] for row in rows), default=None)
 
 
 async def said(connection: Connection, enterprise_number: str, entry_ids: Sequence[str]) -> dict[str, list[Said]]:
@@ -172,12 +186,6 @@ async def told(connection: Connection, enterprise_number: str, entry_ids: Sequen
         )
         for row in rows
     }
-
-
-async def now(connection: Connection) -> float:
-    """The clock that `received_at` is of (epoch)."""
-    at: float = await connection.fetchval(_NOW)
-    return at
 
 
 async def remember(connection: Connection, enterprise_number: str, told: Sequence[Remembered]) -> None:

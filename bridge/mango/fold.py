@@ -9,11 +9,11 @@ import msgspec
 from bridge.calls.model import Answered, Call, Change, Ended, Notice, Started, Transferred
 from bridge.errors import BadInput
 from bridge.mango.entries import Remembered, Said, Settled, Told
-from bridge.mango.events import CallEvent, FlatEvent, MangoEvent, Unknown
+from bridge.mango.events import CallEvent, Dtmf, FlatEvent, MangoEvent, Sms, Unknown
 from bridge.mango.intake import event_of
 from bridge.mango.reader import MangoRules, read
 from bridge.mango.recordings import CallRecording
-from bridge.mango.telling import tell
+from bridge.mango.telling import recorded, tell
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ def fold(entry_id: str, said: Sequence[Said], told: Told, rules: MangoRules, now
         events.append(event)
         if each.state == "new":
             fresh.append(event)
-            settled.append(Settled(id=each.id, state="ignored" if isinstance(event, Unknown) else "worked"))
+            settled.append(_settled(each.id, event))
         if isinstance(event, FlatEvent) and each.dialect == "flat":
             flat.setdefault(event.call_id, []).append((event, each.body))
     if not events:
@@ -75,8 +75,8 @@ def fold(entry_id: str, said: Sequence[Said], told: Told, rules: MangoRules, now
     reading = read(events, rules, now)
     news = None
     if reading.call is not None:
-        changes, notices = tell(told.call, reading.call, _newest(fresh, now))
-        if changes or (fresh and reading.recordings):
+        changes, notices = tell(told.call, reading.call, _newest(fresh, now), final=reading.final, due=told.due)
+        if changes or notices or (fresh and reading.recordings):
             news = News(
                 call=reading.call,
                 call_pk=told.call_pk,
@@ -88,7 +88,7 @@ def fold(entry_id: str, said: Sequence[Said], told: Told, rules: MangoRules, now
             )
     return Folded(
         entry_id=entry_id,
-        due=reading.due,
+        due=None if recorded(told.call, told.due) else reading.due,
         call=reading.call if reading.call is not None else told.call,
         news=news,
         events=events,
@@ -112,6 +112,16 @@ def nothing(entry_id: str, told: Told, settled: Sequence[Settled]) -> Folded:
         commands=(),
         flat={},
     )
+
+
+def _settled(webhook: int, event: MangoEvent) -> Settled:
+    match event:
+        case Unknown():
+            return Settled(id=webhook, state="ignored", reason="nothing known here, or it lacks what makes it so")
+        case Sms() | Dtmf():
+            return Settled(id=webhook, state="ignored", reason="kept for the record only")
+        case _:
+            return Settled(id=webhook, state="worked")
 
 
 def _new(said: Sequence[Said]) -> list[Said]:

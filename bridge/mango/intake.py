@@ -19,10 +19,11 @@ import msgspec
 from bridge.errors import BadInput, BridgeError, Unauthorized
 from bridge.mango.config import product_name
 from bridge.mango.decode import FLAT, STATISTICS, decode, subject
-from bridge.mango.events import Dtmf, MangoEvent, Result, Sms, Unknown
-from bridge.mango.journal import Dialect, Webhook
+from bridge.mango.events import MangoEvent
+from bridge.mango.journal import Dialect, State, Webhook
 from bridge.mango.products import Owned
 from bridge.mango.signature import verify
+from bridge.mango.values import identifier
 
 LONGEST_PATH = 200
 LARGEST_STRANGER = 8 * 1024
@@ -123,7 +124,27 @@ def fields(body: bytes) -> dict[str, bytes]:
 
 
 def _taken(dialect: Dialect, path: str, document: bytes, owned: Owned, remote: str, sign: str | None) -> Judged:
-    """Genuine; it may still be of no use."""
+    """Genuine; it may still be of no use. What exactly it says is read by whoever works on it."""
+    about = FLAT if dialect == "flat" else signed_subject(path)
+    state: State = "new"
+    entry_id = reason = problem = None
+    outcome: Outcome = "taken"
+    try:
+        said = msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as wrong:
+        said, problem = None, BadInput(f"json: it is not JSON: {wrong}", field="json")
+    if not isinstance(said, dict):
+        problem = problem or BadInput("json: it must be an object", field="json", found=type(said).__name__)
+        outcome = state = "malformed"
+        reason = problem.message
+    else:
+        entry_id = _entry_of(dialect, said)
+        if not owned.enabled:
+            reason = "the integration is switched off"
+        elif entry_id is None and "result" not in said:
+            reason = "it names no call"
+        if reason is not None:
+            outcome = state = "ignored"
     webhook = Webhook(
         enterprise_number=owned.enterprise_number,
         product=owned.product.name,
@@ -132,31 +153,16 @@ def _taken(dialect: Dialect, path: str, document: bytes, owned: Owned, remote: s
         body=document,
         sign=sign,
         remote=remote,
-        state="new",
+        entry_id=entry_id,
+        state=state,
+        reason=reason,
     )
-    about = FLAT if dialect == "flat" else signed_subject(path)
-    try:
-        event = event_of(dialect, path, document)
-    except BadInput as problem:
-        webhook = msgspec.structs.replace(webhook, state="malformed", reason=problem.message)
-        return Judged(outcome="malformed", kind=about, webhook=webhook, problem=problem)
-    reason = _of_no_use(event) if owned.enabled else "the integration is switched off"
-    webhook = msgspec.structs.replace(
-        webhook, entry_id=event.entry_id, state="ignored" if reason else "new", reason=reason
-    )
-    return Judged(outcome="ignored" if reason else "taken", kind=about, webhook=webhook)
+    return Judged(outcome=outcome, kind=about, webhook=webhook, problem=problem)
 
 
-def _of_no_use(event: MangoEvent) -> str | None:
-    match event:
-        case Unknown():
-            return "nothing that is known here, or it lacks what makes it so"
-        case Sms() | Dtmf():
-            return "kept for the record only"
-        case Result():
-            return None
-        case _:
-            return None if event.entry_id is not None else "it names no call"
+def _entry_of(dialect: Dialect, said: Mapping[str, Any]) -> str | None:
+    found = identifier(said.get("entry_id"))
+    return identifier(said.get("call_id")) if found is None and dialect == "flat" else found
 
 
 def _stranger(

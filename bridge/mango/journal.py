@@ -96,6 +96,7 @@ class Journal:
         self._most_bytes = most_bytes
         self._patience = patience
         self._waiting: deque[_Waiting] = deque()
+        self._batch: list[_Waiting] = []
         self._bytes = 0
         self._stir = asyncio.Event()
 
@@ -118,17 +119,26 @@ class Journal:
 
     async def run(self) -> None:
         """Write what gathers, for ever. What still waits at the end is refused."""
+        attempts = 0
         try:
             while True:
-                await self._stir.wait()
-                batch = self._taken()
-                if batch:
-                    await self._write(batch)
-                else:
-                    self._stir.clear()
+                await self._gathered()
+                try:
+                    async with self._pool.acquire(timeout=self._patience) as connection:
+                        while True:
+                            await self._gathered()
+                            await self._write(connection, self._batch)
+                            self._batch, attempts = [], 0
+                except _AWAY as problem:
+                    log.warning("webhooks_not_kept", problem=str(problem) or type(problem).__name__)
+                    attempts += 1
+                    if attempts > 1:  # a connection may have died of age: another one is tried first
+                        _refuse(self._batch or self._taken(), "The database does not answer: send it again")
+                        self._batch, attempts = [], 0
         finally:
-            while batch := self._taken():
+            while batch := self._batch or self._taken():
                 _refuse(batch, "The service is ending: send it again")
+                self._batch = []
 
     def figures(self) -> dict[str, int]:
         """For /stats."""
@@ -136,8 +146,16 @@ class Journal:
             "kept": self.kept,
             "batches": self.batches,
             "refused": self.refused,
-            "waiting": len(self._waiting),
+            "waiting": len(self._waiting) + len(self._batch),
         }
+
+    async def _gathered(self) -> None:
+        """Returns when there is a batch to write."""
+        while not self._batch:
+            self._batch = self._taken()
+            if not self._batch:
+                self._stir.clear()
+                await self._stir.wait()
 
     def _taken(self) -> list[_Waiting]:
         """The oldest that somebody still waits for."""
@@ -149,23 +167,18 @@ class Journal:
                 batch.append(waiting)
         return batch
 
-    async def _write(self, batch: Sequence[_Waiting]) -> None:
+    async def _write(self, connection: Connection, batch: Sequence[_Waiting]) -> None:
+        """Raises what says that the database is away; whether the batch was written is not known then."""
         try:
             async with asyncio.timeout(self._patience):
-                await self._pool.execute(_KEEP, *_columns(each.webhook for each in batch))
+                await connection.execute(_KEEP, *_columns(each.webhook for each in batch))
         except _REFUSED as problem:
             if len(batch) > 1:  # one of them must not cost the others
                 for each in batch:
-                    await self._write([each])
+                    await self._write(connection, [each])
                 return
             log.error("webhook_not_kept", problem=str(problem))
             _refuse(batch, "The database refused the webhook")
-        except _AWAY as problem:
-            log.warning("webhooks_not_kept", count=len(batch), problem=str(problem) or type(problem).__name__)
-            _refuse(batch, "The database does not answer: send it again")
-        except BaseException:
-            _refuse(batch, "The service is ending: send it again")
-            raise
         else:
             self.kept += len(batch)
             self.batches += 1

@@ -72,11 +72,12 @@ Listener = Callable[[str, str, Sequence[MangoEvent]], None]
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds, except: `look` webhooks at a time, `together` entries in one transaction, `days` that what was worked is
-    kept, `sweep_most` rows that one statement removes."""
+    kept, `sweep_most` rows that one statement removes. `gather`: what comes meanwhile is worked together."""
 
     poll: float = 1.0
+    gather: float = 0.02
     look: int = 2000
-    together: int = 100
+    together: int = 32
     gauges: float = 15.0
     sweep: float = 3600.0
     sweep_most: int = 5000
@@ -130,7 +131,9 @@ class Worker:
                 except _LOST as problem:
                     log.warning("mango_webhooks_not_worked", problem=str(problem) or type(problem).__name__)
                     busy = False
-                if not busy:
+                if busy:
+                    await asyncio.sleep(self._settings.gather)
+                else:
                     try:
                         await asyncio.wait_for(self._woken.wait(), self._settings.poll * random.uniform(0.9, 1.1))  # noqa: S311
                     except TimeoutError:
@@ -144,8 +147,8 @@ class Worker:
         """Work on what there is now; whether there was anything that nobody else works on. Raises what asyncpg does."""
         async with self._pool.acquire() as connection:
             found = await entries.with_news(connection, self._settings.look)
-        done = await self._results()
-        for number, entry_ids in found.items():
+        done = await self._results() if found.others else 0
+        for number, entry_ids in found.entries.items():
             for start in range(0, len(entry_ids), self._settings.together):
                 if self._stopping.is_set():
                     return False
@@ -168,12 +171,11 @@ class Worker:
 
     async def _entries(self, enterprise_number: str, entry_ids: Sequence[str], rules: MangoRules) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
-            locked = await entries.lock(connection, enterprise_number, entry_ids)
-            if not locked:
+            locked, now = await entries.lock(connection, enterprise_number, entry_ids)
+            if now is None:
                 return 0
             said = await entries.said(connection, enterprise_number, locked)
             told = await entries.told(connection, enterprise_number, locked)
-            now = await entries.now(connection)
             works = []
             for entry_id in locked:
                 before = told.get(entry_id, Told())
@@ -181,6 +183,7 @@ class Worker:
                 if not is_due and not any(each.state == "new" for each in said[entry_id]):
                     continue  # somebody else was here first
                 works.append(_folded(enterprise_number, entry_id, said[entry_id], before, rules, now))
+                await asyncio.sleep(0)  # requests are answered by the same loop
             await self._write(connection, enterprise_number, works, told)
         for work in works:
             self._count(work, now)
@@ -210,7 +213,8 @@ class Worker:
 
     async def _give_up(self, enterprise_number: str, entry_id: str, reason: str) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await entries.lock(connection, enterprise_number, [entry_id]):
+            locked, _ = await entries.lock(connection, enterprise_number, [entry_id])
+            if not locked:
                 return
             said = await entries.said(connection, enterprise_number, [entry_id])
             await entries.settle(
@@ -240,11 +244,16 @@ class Worker:
     async def _results(self) -> int:
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await entries.results(connection, self._settings.together)
+            settled = []
             for row in rows:
                 event = event_of(row["dialect"], row["path"], row["body"], row["at"])
-                if isinstance(event, Result) and event.command_id is not None and self._commands is not None:
+                if not isinstance(event, Result):
+                    settled.append(Settled(id=row["id"], state="ignored", reason="it names no call"))
+                    continue
+                settled.append(Settled(id=row["id"], state="worked"))
+                if event.command_id is not None and self._commands is not None:
                     await self._commands.result(connection, row["enterprise_number"], event.command_id, event.result)
-            await entries.settle(connection, [Settled(id=row["id"], state="worked") for row in rows])
+            await entries.settle(connection, settled)
         return len(rows)
 
     # --- beside the work ----------------------------------------------------------------------------------------------

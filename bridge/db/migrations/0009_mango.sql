@@ -19,7 +19,7 @@ create table mango_webhooks (
 create index mango_webhooks_new on mango_webhooks (id) where state = 'new';
 create index mango_webhooks_entry on mango_webhooks (enterprise_number, entry_id) where entry_id is not null;
 create index mango_webhooks_recent on mango_webhooks (enterprise_number, id desc);
-create index mango_webhooks_age on mango_webhooks (received_at);
+create index mango_webhooks_age on mango_webhooks using brin (received_at);  -- rows lie in the order in which they came
 
 -- What was last told of a call, to tell the difference next time.
 create table mango_calls (
