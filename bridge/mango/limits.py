@@ -25,8 +25,8 @@ Kind = Literal["callback", "hangup", "route", "transfer", "recording", "users", 
 # Of what is allowed in one second, so much that two requests whose ways take differently long still keep to it.
 _TWO_SECONDS = Rate(per_second=1 / 2.2, burst=1)
 RATES: Final[Mapping[Kind, Rate]] = {
-    "callback": Rate(per_second=3, burst=2),  # 4/s
-    "hangup": Rate(per_second=3, burst=2),  # 4/s
+    "callback": Rate(per_second=2.5, burst=2),  # 4/s
+    "hangup": Rate(per_second=2.5, burst=2),  # 4/s
     "route": _TWO_SECONDS,  # 1 per 2 s, as the next
     "transfer": _TWO_SECONDS,
     "recording": Rate(per_second=8, burst=2),  # 10/s
