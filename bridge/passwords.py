@@ -12,15 +12,15 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from bridge.errors import BadInput
 
-SHORTEST = 8
-LONGEST = 1024
-"""Characters. The upper bound keeps a hostile login from hashing megabytes."""
+SHORTEST, WEAK, LONGEST = 1, 8, 1024
+"""Characters. One below WEAK is taken, and whoever set it is warned: refusing it would keep a deployment from starting
+for its own good. The upper bound keeps a hostile login from hashing megabytes."""
 
 _hasher = argon2.PasswordHasher()
 
 
 def hash_password(plain: str) -> str:
-    """The argon2id hash to store. Raises BadInput for a password that is too short or too long."""
+    """The argon2id hash to store. Raises BadInput for a password that is empty or too long."""
     if not SHORTEST <= len(plain) <= LONGEST:
         raise BadInput(
             f"password: {len(plain)} characters found, {SHORTEST} to {LONGEST} are allowed",

@@ -7,7 +7,7 @@ it, and written as differences (`bridge.db.configuration`). Nothing outside is c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -83,13 +83,22 @@ async def apply(
         changes = differences(old, merge.new)
         if not dry_run and (taken := await configuration.write(connection, vault, old, merge.new)):
             raise WrongFile([f"{problem}; allowed: a secret of its own" for problem in taken])
-    return Report(changes, merge.made, list(rules.warnings(file, merge.new)))
+    return Report(changes, merge.made, [*rules.warnings(file, merge.new), *_weak(file)])
 
 
 async def read_state(settings: Settings, progress: Callable[[str], None]) -> State:
     """All that is configured, secrets opened. Raises DatabaseProblem."""
     async with opened(settings.database_url, settings.data_dir, progress) as pool, pool.acquire() as connection:
         return await configuration.read(connection, Vault(secret_keys(settings)))
+
+
+def _weak(file: declared.File) -> Iterator[str]:
+    """Passwords that are easily guessed: taken, and told of."""
+    for enterprise in file.enterprise:
+        for user in enterprise.user:
+            if user.password is not UNSET and len(str(user.password)) < passwords.WEAK:
+                place = f"enterprise[{enterprise.number}].user[{user.email}].password"
+                yield f"{place}: is easily guessed; choose one of {passwords.WEAK} characters or more"
 
 
 async def _hashes(connection: Connection, file: declared.File) -> dict[str, str]:

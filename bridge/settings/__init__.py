@@ -80,9 +80,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None,
         about(
             "His password; used when he does not exist yet.",
-            "at least 8 characters",
+            "text; at least 8 characters are wise",
             secret=True,
-            check=values.password,
         ),
     ] = None
     roles: Annotated[

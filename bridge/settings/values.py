@@ -103,11 +103,6 @@ def email(value: str) -> None:
         raise ValueError("not an e-mail address")
 
 
-def password(value: str) -> None:
-    if len(value) < 8:
-        raise ValueError(f"a password of {len(value)} characters is too short")
-
-
 def path(value: str) -> None:
     if not value.startswith("/"):
         raise ValueError("does not begin with /")

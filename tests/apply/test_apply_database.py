@@ -299,7 +299,7 @@ async def test_new_pbx_needs_its_secret(pool: Pool) -> None:
             "enterprise[0367].integrations.retailcrm.domain",
         ),
         ('  api_key = "retailcrm-key"\n', "", "enterprise[0367].integrations.retailcrm.api_key: is absent"),
-        ('password = "correct horse"', 'password = "short"', "enterprise[0367].user[Anna@june.example].password"),
+        ('password = "correct horse"', 'password = ""', "enterprise[0367].user[Anna@june.example].password"),
     ],
 )
 async def test_what_cannot_work_is_refused_whole(pool: Pool, old: str, new: str, problem: str) -> None:

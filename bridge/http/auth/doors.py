@@ -20,7 +20,7 @@ from bridge.http.auth.limits import LoginLimits
 from bridge.http.auth.principal import Principal, password_mark
 from bridge.http.auth.tokens import Tokens
 from bridge.http.metrics import HttpMetrics
-from bridge.passwords import hash_password, password_matches
+from bridge.passwords import WEAK, hash_password, password_matches
 
 log = structlog.get_logger(__name__)
 
@@ -149,6 +149,8 @@ async def bootstrap_admin(pool: asyncpg.Pool, email: str, password: str) -> None
     unchanged = known is not None and await asyncio.to_thread(password_matches, known.password_hash, password)
     if known and unchanged and known.role == "administrator" and known.enterprise_number is None:
         return
+    if len(password) < WEAK:
+        log.warning("weak_password", setting="BRIDGE_ADMIN_PASSWORD", advice=f"choose one of {WEAK} characters or more")
     password_hash = await asyncio.to_thread(hash_password, password)
     async with pool.acquire() as connection:
         user_id = await accounts.store_deployment_administrator(connection, email, password_hash)
