@@ -10,7 +10,9 @@ that comes late makes it better.
     parties.py   who is who, and what each leg is to the call
     outcome.py   what that means
 
-What ends a call is a verdict, or that all its legs have ended and nothing more was heard for a while.
+What ends a call is a verdict, or that all its legs have ended and nothing more was heard for a while. A summary may
+overtake what it sums up. Then the call is over, but what is read of it may still become another one, and what cannot be
+taken back must wait: until the legs tell the whole story too, or nothing more was heard for a while.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import msgspec
 
 from bridge.calls.model import Call
 from bridge.mango import codes
-from bridge.mango.events import CallEvent, MangoEvent, StatisticsRow
+from bridge.mango.events import CallEvent, MangoEvent, RecordAdded, Recording, StatisticsRow, Summary
 from bridge.mango.history import legs_of_row
 from bridge.mango.legs import Leg, legs_of, ordered
 from bridge.mango.operators import Operator, Operators
@@ -31,7 +33,11 @@ from bridge.mango.recordings import CallRecording, recordings_of
 from bridge.mango.verdict import Verdict, flat_legs, fullest, verdict_of
 
 QUIET = 60.0
-"""Seconds without news after which a call whose legs have all ended is over, should its summary never come."""
+"""Seconds without news after which a call whose legs have all ended is over, should its summary never come; and after
+which a summary is believed whose call was not heard whole."""
+
+CLOCKS = 2.0
+"""Seconds by which a leg and the summary may differ about the same moment."""
 
 
 class MangoRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +52,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     call        None while there is nothing that makes one: a recording alone, or the end of a leg that went elsewhere
     settled     somebody who saw it whole has told of it; it may still be refined
+    final       nothing of it is known to be missing any more, or it was waited for long enough
     due         when to read it again, should nothing more come (epoch, by the receiver's clock); None: no need
     recordings  those that are there, will be, or never will
     operator    whose call it is, by the phone that talked with the client, else by the line; None: nobody knows
@@ -54,6 +61,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     call: Call | None
     settled: bool = False
+    final: bool = False
     due: float | None = None
     recordings: tuple[CallRecording, ...] = ()
     operator: Operator | None = None
@@ -73,10 +81,14 @@ def read(events: Iterable[MangoEvent], rules: MangoRules, now: float | None = No
     if verdict is None and not any(_makes_a_call(leg) for leg in legs):
         return Reading(call=None, recordings=recordings, heard=heard)
     due = None
-    if verdict is None and all(leg.ended for leg in legs):
+    final = verdict is not None and (rows != [] or _is_whole(legs, unique))
+    if not final and (verdict is not None or all(leg.ended for leg in legs)):
         # a recording that becomes known later says nothing of the call's going on
-        due = max(event.received_at or event.timestamp or 0.0 for event in told) + QUIET
-    over = verdict is not None or (due is not None and now is not None and now >= due)
+        heard_last = max(event.received_at or event.timestamp or 0.0 for event in unique if not _of_a_recording(event))
+        due = heard_last + QUIET
+        if now is not None and now >= due:
+            due, final = None, True
+    over = verdict is not None or final
     entry_id = next(event.entry_id for event in unique if event.entry_id is not None)
     said = verdict or Verdict()
     parties = Parties(legs, said, rules.operators, rules.region)
@@ -84,7 +96,8 @@ def read(events: Iterable[MangoEvent], rules: MangoRules, now: float | None = No
     return Reading(
         call=outcome.call(recordings),
         settled=verdict is not None,
-        due=None if over else due,
+        final=final,
+        due=due,
         recordings=recordings,
         operator=outcome.operator(),
         heard=heard,
@@ -99,6 +112,26 @@ def _without_copies(events: Iterable[MangoEvent]) -> list[MangoEvent]:
         times = [at for at in (first.get(said), event.received_at) if at is not None]
         first[said] = min(times, default=None)
     return [msgspec.structs.replace(said, received_at=at) for said, at in first.items()]
+
+
+def _of_a_recording(event: MangoEvent) -> bool:
+    return isinstance(event, Recording | RecordAdded)
+
+
+def _is_whole(legs: list[Leg], events: list[MangoEvent]) -> bool:
+    """Whether the legs tell all that the summary sums up: each from its first event to its last, until the call's end,
+    and the talk from its beginning. The flat dialect's end is all there will be."""
+    summary = next((event for event in events if isinstance(event, Summary)), None)
+    if summary is None:
+        return True
+    if not legs or not all(leg.whole and leg.ended for leg in legs):
+        return False
+    talks = [turn.talked_at for leg in legs if not leg.nobodys for turn in leg.turns if turn.talking]
+    return _told_of(summary.end_time, [leg.ended_at for leg in legs]) and _told_of(summary.talk_time, talks)
+
+
+def _told_of(moment: float | None, times: Iterable[float | None]) -> bool:
+    return moment is None or any(at is None or abs(at - moment) <= CLOCKS for at in times)
 
 
 def _makes_a_call(leg: Leg) -> bool:

@@ -332,7 +332,7 @@ def _first_talk(hold: bool, end: int) -> list[Webhook]:
         leg("a", 1, "Appeared", 0, **ends),
         leg("a", 2, "Connected", 7, **ends),
         *held,
-        leg("a", 4, "Disconnected", end, **ends, disconnect_reason="1120"),
+        leg("a", 4 if hold else 3, "Disconnected", end, **ends, disconnect_reason="1120"),
     ]
 
 
