@@ -90,5 +90,5 @@ class Emulator:
     async def __aexit__(self, *failure: object) -> None:
         for desk in self._desks.values():
             await desk.switchboard.close()
-        await asyncio.gather(*(desk.switchboard.delivery.__aexit__() for desk in self._desks.values()))
+        await asyncio.gather(*(desk.switchboard.delivery.close() for desk in self._desks.values()))
         await self._listener.close()
