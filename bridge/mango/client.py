@@ -36,6 +36,7 @@ DOMAINS: Final = ("mango-office.ru",)
 """Below these are the API and the files of recordings; others belong in BRIDGE_CRM_HOSTS."""
 
 TIMEOUT = 5.0
+_IDLE = 2.0  # seconds: a connection that the other side is about to close would cost a command its answer
 _LARGEST = 256 * 1024  # bytes of an answer that is no statistics
 _NOT_SUBSCRIBED = 5008  # or out of service for now: 1.4.4 asks to slow down
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -148,7 +149,7 @@ class Api:
         inner = httpx.AsyncHTTPTransport(
             verify=self._tls,
             trust_env=False,
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=30),
+            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=_IDLE),
         )
         return httpx.AsyncClient(
             base_url=address.url,

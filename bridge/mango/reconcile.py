@@ -22,10 +22,19 @@ import asyncpg
 import msgspec
 import structlog
 
-from bridge.errors import BridgeError, Conflict, DatabaseProblem, MangoRefused, MangoUnavailable, NotFound
+from bridge.errors import (
+    BridgeError,
+    Conflict,
+    DatabaseProblem,
+    MangoPaused,
+    MangoRefused,
+    MangoUnavailable,
+    NotFound,
+)
 from bridge.mango import journal, statistics
-from bridge.mango.client import Api
+from bridge.mango.client import Api, Reply
 from bridge.mango.config import Product
+from bridge.mango.limits import Kind
 from bridge.mango.products import Products
 from bridge.mango.users import Users
 
@@ -45,7 +54,7 @@ _PATIENCE = 60.0
 _TIMEOUT = 60.0
 _LARGEST = 64 * 1024 * 1024
 _NO_SERVICE = 5008
-_TRIES = 3  # for a key that went stale before its answer was fetched
+_TRIES = 3  # for a connection that is lost, and for a key that goes stale before its answer is fetched
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 _HOLD = """
@@ -213,10 +222,10 @@ class Reconciler:
         question = statistics.basic_question(since, until)
         return statistics.rows((await self._fetched(product, "stats/request", "stats/result", question)).body)
 
-    async def _fetched(self, product: Product, request: str, result: str, question: dict[str, Any]) -> Any:
+    async def _fetched(self, product: Product, request: str, result: str, question: dict[str, Any]) -> Reply:
         """The answer, asked for and fetched; a key that goes stale meanwhile is replaced by another."""
         for _ in range(_TRIES):
-            asked = await self._api.ask(product, "statistics", request, question, timeout=_TIMEOUT, patience=_PATIENCE)
+            asked = await self._asked(product, "statistics", request, question)
             key = (asked.document or {}).get("key")
             if not isinstance(key, str) or not key:
                 raise MangoUnavailable("Mango Office gives no key for its statistics")
@@ -227,13 +236,11 @@ class Reconciler:
                     raise
         raise MangoUnavailable("Mango Office forgets its statistics before they can be fetched")
 
-    async def _ready(self, product: Product, path: str, key: str) -> Any:
+    async def _ready(self, product: Product, path: str, key: str) -> Reply:
         until = time.monotonic() + _READY_WITHIN
         await asyncio.sleep(min(_FIRST_LOOK, self._not_ready))
         while time.monotonic() < until:
-            reply = await self._api.ask(
-                product, "result", path, {"key": key}, timeout=_TIMEOUT, patience=_PATIENCE, largest=_LARGEST
-            )
+            reply = await self._asked(product, "result", path, {"key": key})
             status = (reply.document or {}).get("status")
             if reply.status == 200 and status in (None, "complete"):
                 return reply
@@ -243,6 +250,20 @@ class Reconciler:
                 raise MangoUnavailable(f"Mango Office could not make its statistics: {status}")
             await asyncio.sleep(self._not_ready)
         raise MangoUnavailable(f"Mango Office's statistics were not ready within {_READY_WITHIN:g} s")
+
+    async def _asked(self, product: Product, kind: Kind, path: str, question: dict[str, Any]) -> Reply:
+        """To ask for statistics again does no harm: a lost connection must not cost the whole comparison."""
+        for tries_left in range(_TRIES - 1, -1, -1):
+            try:
+                return await self._api.ask(
+                    product, kind, path, question, timeout=_TIMEOUT, patience=_PATIENCE, largest=_LARGEST
+                )
+            except MangoUnavailable as problem:
+                hopeless = isinstance(problem, MangoPaused) or problem.details.get("result") == _NO_SERVICE
+                if hopeless or not tries_left:
+                    raise
+            await asyncio.sleep(self._not_ready)
+        raise MangoUnavailable()
 
     async def _keep(self, enterprise_number: str, product: Product, page: Sequence[statistics.Row]) -> int:
         said = [(statistics.entry_of(row), msgspec.json.encode(row, order="deterministic")) for row in page]

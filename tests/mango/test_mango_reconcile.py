@@ -167,6 +167,20 @@ async def test_between_two_questions_for_an_answer_is_the_time_that_is_asked_for
     assert all(later - earlier >= 0.29 for earlier, later in itertools.pairwise(times))
 
 
+async def test_a_question_that_is_lost_is_asked_again(company: Company, office: MangoOffice, history: History) -> None:
+    history.calls = calls(2)
+    faults = iter([500, None, 503, 500])
+
+    def unsteady(asked: Asked) -> Any:
+        return (next(faults, None) if asked.path.startswith("stats/") else None) or history(asked)
+
+    office.behave = unsteady
+    await company.pool.execute("delete from mango_paces")
+    [compared] = await reconciler(company).reconcile(NUMBER)
+    assert (compared.told, compared.problem) == (2, None)
+    assert office.paths.count("stats/calls/result/") == 3
+
+
 async def test_a_key_that_went_stale_is_replaced(company: Company, office: MangoOffice, history: History) -> None:
     history.calls, history.stale = calls(2), 1
     [compared] = await reconciler(company).reconcile(NUMBER)
