@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 from conftest import RING_SECONDS
-from e2e_verbs import ended, eventually, get, health, is_up, record, told
+from e2e_verbs import ended, eventually, get, health, is_up, record, told, visitor
 
 from lab.phones import Incoming, answers
 from lab.retailcrm.account import Faults
@@ -154,8 +154,8 @@ async def test_a_click_repeated_at_both_instances_at_once_rings_once(pair: Pair)
 
 async def click(service: Service, phone: str) -> httpx.Response:
     query = {"clientId": CLIENT_ID, "code": "150", "phone": phone}
-    async with httpx.AsyncClient(timeout=10) as client:
-        return await client.get(f"{service.url}/retailcrm/make-call", params=query)
+    async with visitor(service) as client:
+        return await client.get("/retailcrm/make-call", params=query)
 
 
 async def test_when_the_owner_is_killed_the_other_has_the_pbx_within_ten_seconds(pair: Pair) -> None:

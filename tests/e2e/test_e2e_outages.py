@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from e2e_verbs import (
     apply,
@@ -22,6 +21,7 @@ from e2e_verbs import (
     record,
     row,
     told,
+    visitor,
 )
 from wire import Wire
 
@@ -96,8 +96,8 @@ def kill_postmaster(service: Service) -> None:
 
 
 async def answers(service: Service) -> bool:
-    async with httpx.AsyncClient(timeout=5) as client:
-        return (await client.get(f"{service.url}/health")).status_code == 200
+    async with visitor(service) as client:
+        return (await client.get("/health")).status_code == 200
 
 
 # --- the PBX --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import httpx
-from e2e_verbs import ended, eventually, get, told
+from e2e_verbs import ended, eventually, get, told, visitor
 
 from lab.office import ROUTED_LINE
 from lab.retailcrm import Customer
@@ -61,7 +61,7 @@ async def test_a_call_that_waits_is_moved_to_the_manager_by_the_crm(at: Stage) -
     async def redirect() -> None:
         call = await eventually(lambda: active(at, "79165000003"))
         channel = call["call_id"]
-        async with httpx.AsyncClient(base_url=at.service.url) as client:
+        async with visitor(at.service) as client:
             said.append(
                 await client.post(
                     "/retailcrm/api/smart-redirect",
@@ -91,7 +91,7 @@ async def test_a_call_is_moved_for_nobody_without_the_enterprises_secret(at: Sta
     await outside.until("ringing")
     call = await eventually(lambda: active(at, "79165000004"))
     asked = {"enterprise_number": "0367", "phone": "79165000004", "call_unique_id": call["call_id"]}
-    async with httpx.AsyncClient(base_url=at.service.url) as client:
+    async with visitor(at.service) as client:
         for headers in ({}, {"Token": "0367"}, {"Token": "x"}):
             answer = await client.post("/retailcrm/api/smart-redirect", json=asked, headers=headers)
             assert answer.status_code == 401
