@@ -96,6 +96,7 @@ async def test_an_answer_means_that_it_is_written_and_comes_at_once(at: Stage) -
     assert statistics.median(took) < 0.05
     assert took[-1] < 1.0
     # what was answered survives a power cut
+    await nothing_owed(at.service)
     await at.service.kill()
     await at.service.start()
     found = await get(at.service, "/api/v1/calls", search="7916600010", limit=100)
@@ -105,7 +106,7 @@ async def test_an_answer_means_that_it_is_written_and_comes_at_once(at: Stage) -
 async def test_a_call_of_the_scripts_outlives_a_restart_of_the_service(at: Stage) -> None:
     posts = answered("79166000004", "1795224450.1")
     await post(at, posts[:4])
-    await nothing_owed(at.service)  # the pop-up: one under way when the service dies is sent again after 12 s
+    await nothing_owed(at.service)  # a delivery that is under way when the service dies is made again after 12 s
 
     await at.service.kill()
     await at.service.start()
