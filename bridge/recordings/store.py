@@ -35,6 +35,7 @@ WINDOW = 1024 * 1024
 
 DEFAULT_REGION = "us-east-1"
 
+_LONGEST = 3600.0
 _ABANDON_WITHIN = 10.0
 _UNFINISHED = re.compile(r"#\d+$")  # what LocalStore calls a file until it is whole
 _STALE = 24 * 3600.0
@@ -62,8 +63,16 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class Store:
     """Raises StoreProblem for whatever the store does not do. `where` is for people and holds no secret."""
 
-    def __init__(self, inner: S3Store | LocalStore, where: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        inner: S3Store | LocalStore,
+        where: str,
+        folder: Path | None = None,
+        patient: S3Store | None = None,
+    ) -> None:
+        """`patient`: the same, for requests that last as long as what they carry."""
         self._inner = inner
+        self._patient = patient or inner
         self._folder = folder
         self.where = where
 
@@ -72,8 +81,9 @@ class Store:
         """`timeout` in seconds for each request: a part of an upload, a window of a download."""
         options: dict[str, Any] = {"endpoint": bucket.endpoint} if bucket.endpoint else {}
         where = f"bucket {bucket.name} at {bucket.endpoint or 'Amazon S3'}"
-        try:
-            inner = S3Store(
+
+        def opened(whole: float) -> S3Store:
+            return S3Store(
                 bucket.name,
                 region=bucket.region,
                 access_key_id=bucket.key_id,
@@ -81,16 +91,19 @@ class Store:
                 virtual_hosted_style_request=False,
                 client_options={
                     "allow_http": (bucket.endpoint or "").startswith("http://"),
-                    "timeout": timedelta(seconds=timeout),
+                    "timeout": timedelta(seconds=whole),
+                    "read_timeout": timedelta(seconds=timeout),
                     "connect_timeout": timedelta(seconds=min(timeout, 5.0)),
                 },
                 # the pipeline has its own back-off, and a listener does not wait for minutes
                 retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=timeout)},
                 **options,
             )
+
+        try:
+            return cls(opened(timeout), where, patient=opened(_LONGEST))
         except _FAILURES as problem:
             raise StoreProblem(f"The store ({where}) cannot be used: {_reason(problem)}.") from problem
-        return cls(inner, where)
 
     @classmethod
     def in_folder(cls, folder: Path) -> Store:
@@ -124,8 +137,10 @@ class Store:
         digest = hashlib.sha256()
         size = await self.size(key)
         if size == stored.size:
-            async for window in self.read(key, 0, size):
-                digest.update(window)
+            with self._told(missing=True):
+                found = await obstore.get_async(self._patient, key)
+                async for chunk in found.stream(min_chunk_size=WINDOW):
+                    digest.update(chunk)
         if digest.digest() != stored.sha256:
             await self.delete(key)
             raise StoreProblem("What the store gives back is not what was put.", found=size, allowed=stored.size)
