@@ -57,7 +57,7 @@ from bridge.http.auth.principal import Principal
 from bridge.http.feed import BusFeed
 from bridge.http.server import Server, listen
 from bridge.http.services import HttpSettings, Library, Services
-from bridge.integrations import DECODERS, ConfigurationLoader
+from bridge.integrations import DECODERS, ConfigurationLoader, deployment_product
 from bridge.ledger import WRITE_WITHIN, CallLedger
 from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
@@ -65,7 +65,6 @@ from bridge.mailbox import Ledger
 from bridge.mango.callers import Callers
 from bridge.mango.client import Api
 from bridge.mango.commands import Commands
-from bridge.mango.config import Product
 from bridge.mango.journal import Journal
 from bridge.mango.limits import Paces
 from bridge.mango.metrics import WebhookMetrics, WorkMetrics
@@ -218,7 +217,7 @@ async def _know(settings: Settings, pool: Pool, bus: Bus, parts: Parts) -> Known
     bus.on_connect(directory.changed)
     await directory.refresh()
     matrix, configurations = await _integrations(pool, bus, vault, registry)
-    products = Products(pool, vault, _deployment_product(settings))
+    products = Products(pool, vault, deployment_product(settings))
     bus.subscribe("bridge_integrations", products.changed)
     bus.on_connect(products.changed)
     await products.refresh()
@@ -388,13 +387,6 @@ def _deliver(known: Known, parts: Parts) -> None:
 # --- the cloud exchange ---------------------------------------------------------------------------------------------
 
 
-def _deployment_product(settings: Settings) -> Product | None:
-    """The product of the enterprise that names none of its own."""
-    if not settings.mango_api_key or not settings.mango_api_salt:
-        return None
-    return Product(api_key=settings.mango_api_key, api_salt=settings.mango_api_salt, api_id=settings.mango_api_id or "")
-
-
 class Mango:
     """How Mango Office is asked and told."""
 
@@ -456,7 +448,7 @@ def _take_webhooks(
         flat_path=settings.mango_webhook_url,
         public_url=public_url,
         api_url=settings.mango_api_url,
-        default=_deployment_product(settings),
+        default=deployment_product(settings),
     )
     return journal, routes.routes()
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -292,6 +293,40 @@ def record(pbx: str, output: Path, seconds: float | None, scrub: bool) -> None:
 
     size = _run(record_pbx(_settings(), pbx, output, seconds=seconds, scrub=scrub, progress=_progress))
     _progress(f"{size} bytes in {output}")
+
+
+# --- Mango Office -----------------------------------------------------------------------------------------------------
+
+
+@main.group(short_help="Compare Mango Office's history with what was heard.")
+def mango() -> None:
+    """Mango Office: compare its history of calls with what was heard of them."""
+
+
+@mango.command(short_help="Add the calls that were not heard of.")
+@click.argument("enterprise")
+@click.option(
+    "--since",
+    metavar="TIME",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
+    help="Calls that began after this time (of this machine's zone); the default is since the last time.",
+)
+def reconcile(enterprise: str, since: datetime | None) -> None:
+    """Ask Mango Office for its history of calls; what was not heard of is added, ends that were lost are found.
+
+    ENTERPRISE is its number. The service does this once an hour by itself, and makes calls of what is found.
+
+    \b
+    Examples:
+      asterisk-bridge mango reconcile 0367
+      asterisk-bridge mango reconcile 0367 --since 2026-11-01
+    """
+    from bridge.commands import reconcile_mango
+
+    found = _run(reconcile_mango(_settings(), enterprise, since.timestamp() if since else None, _progress))
+    for line in found.lines:
+        click.echo(line)
+    sys.exit(FAILED if found.failed else DONE)
 
 
 # --- deliveries -----------------------------------------------------------------------------------------------------

@@ -7,12 +7,20 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bridge.ami.pbx import PbxRow
 from bridge.ami.record import record
 from bridge.crm import deadletters
 from bridge.db.deployment import opened
 from bridge.errors import BadInput, Outside
+from bridge.hosts import Hosts
+from bridge.integrations import deployment_product
+from bridge.mango.client import Api
+from bridge.mango.limits import Paces
+from bridge.mango.products import Products
+from bridge.mango.reconcile import Reconciler
+from bridge.mango.users import Users
 from bridge.pbxs import PbxRows
 from bridge.secrets import Vault
 from bridge.settings import Settings
@@ -49,6 +57,38 @@ async def resend_dead_letters(
     """How many were queued again."""
     async with opened(settings.database_url, settings.data_dir, progress) as pool, pool.acquire() as connection:
         return await deadletters.resend(connection, enterprise, ids)
+
+
+class Reconciled(NamedTuple):
+    """A line for each product, and whether one could not be compared."""
+
+    lines: list[str]
+    failed: bool
+
+
+async def reconcile_mango(settings: Settings, enterprise: str, since: float | None, progress: Progress) -> Reconciled:
+    """Raises NotFound (no such enterprise, or it has no Mango), Conflict (another one goes on)."""
+    hosts = Hosts(settings.crm_hosts)
+    async with opened(settings.database_url, settings.data_dir, progress) as pool:
+        products = Products(pool, Vault(secret_keys(settings)), deployment_product(settings))
+        await products.refresh()
+        api = Api(hosts, settings.mango_api_url, Paces(pool))
+        users = Users(api)
+        progress("asking Mango Office; its answers take some seconds each")
+        try:
+            compared = await Reconciler(api, products, users, pool).reconcile(enterprise, since)
+        finally:
+            await users.close()
+            await api.close()
+            hosts.close()
+    return Reconciled(
+        [
+            f"product {each.product}: {each.calls} calls, news of {each.told}"
+            + (f"; then it failed: {each.problem}" if each.problem else "")
+            for each in compared
+        ],
+        any(each.problem for each in compared),
+    )
 
 
 async def record_pbx(

@@ -11,12 +11,22 @@ from bridge.db.pool import Pool
 from bridge.errors import BadInput
 from bridge.mango import config as mango
 from bridge.secrets import Vault
+from bridge.settings import Settings
 
 Decode = Callable[..., Any]
 """(document, timezone=, region=) -> a frozen struct. Raises BadInput."""
 
 DECODERS: Final[Mapping[str, Decode]] = {"retailcrm": retailcrm.decode, "mango": mango.decode}
 """In the order in which CRMs are believed. They also judge shapes for the matrix: sealed secrets are texts too."""
+
+
+def deployment_product(settings: Settings) -> mango.Product | None:
+    """The product at Mango Office of the enterprise that names none of its own."""
+    if not settings.mango_api_key or not settings.mango_api_salt:
+        return None
+    return mango.Product(
+        api_key=settings.mango_api_key, api_salt=settings.mango_api_salt, api_id=settings.mango_api_id or ""
+    )
 
 
 class ConfigurationLoader:

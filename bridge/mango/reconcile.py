@@ -195,6 +195,10 @@ class Reconciler:
 
     async def _history(self, product: Product, since: float, until: float) -> _Pages:
         roster = await self._users.of(product)
+        if roster is None:
+            # without it nobody of the history has an extension: worth another try
+            await asyncio.sleep(self._not_ready)
+            roster = await self._users.fresh(product)
         while since < until:
             end = min(until, since + statistics.LONGEST_PERIOD)
             try:

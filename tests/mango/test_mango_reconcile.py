@@ -215,6 +215,19 @@ async def test_employees_of_the_history_are_known_by_their_extensions(company: C
     assert event.legs[0].extension == "151"
 
 
+async def test_employees_are_asked_for_again_should_mango_not_answer(
+    company: Company, office: MangoOffice, history: History
+) -> None:
+    history.calls = [call("a", int(NOW) - 60, context_calls=[{"call_type": "user", "call_abonent_id": 451}])]
+    faults = iter([500])
+    office.behave = lambda asked: (
+        (next(faults, None) if asked.path == "config/users/request" else None) or history(asked)
+    )
+    await reconciler(company).reconcile(NUMBER)
+    [event] = await kept(company.pool)
+    assert event.legs[0].extension == "151"
+
+
 async def test_the_next_period_begins_before_the_end_of_the_last_one(company: Company, history: History) -> None:
     ours = reconciler(company)
     history.calls = [call("a week ago", int(NOW) - 7 * 86400), call("today", int(NOW) - 60)]
