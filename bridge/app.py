@@ -63,8 +63,10 @@ from bridge.legacy import LegacyScripts
 from bridge.lookups import Lookups
 from bridge.mailbox import Ledger
 from bridge.mango.callers import Callers
-from bridge.mango.client import Api
+from bridge.mango.client import DOMAINS as MANGO_DOMAINS
+from bridge.mango.client import Api, tls
 from bridge.mango.commands import Commands
+from bridge.mango.files import Files
 from bridge.mango.journal import Journal
 from bridge.mango.limits import Paces
 from bridge.mango.metrics import WebhookMetrics, WorkMetrics
@@ -78,13 +80,15 @@ from bridge.mango.worker import Worker as CloudWorker
 from bridge.observed import ObservedCalls
 from bridge.originate import ClickMetrics, Clicks
 from bridge.pbxs import PbxRows, PbxStates
-from bridge.recorders import PbxFiles, open_store
-from bridge.recordings.journal import ASTERISK, Recordings
+from bridge.recorders import MangoFiles, PbxFiles, open_store
+from bridge.recordings.journal import ADDRESS, ASTERISK, MANGO, Recordings
 from bridge.recordings.links import Links
 from bridge.recordings.metrics import RecordingMetrics
 from bridge.recordings.pipeline import Pipeline
+from bridge.recordings.port import Source
 from bridge.recordings.retention import Retention
 from bridge.recordings.store import Store
+from bridge.recordings.web import Addresses, Web
 from bridge.redirect import Redirects, RoutingMetrics
 from bridge.secrets import Vault
 from bridge.settings import Role, Settings
@@ -394,6 +398,7 @@ class Mango:
         paces = Paces(pool)
         self.api = Api(hosts, settings.mango_api_url, paces)
         self.users = Users(self.api)
+        self.files = Files(self.api, products, hosts, pool, settings.mango_api_url)
         self.commands = Commands(self.api, products, self.users, paces, pool)
         self.reconciler = Reconciler(self.api, products, self.users, pool)
         parts.at_end(self.api.close)
@@ -458,7 +463,11 @@ def _take_webhooks(
 
 def _record(known: Known, parts: Parts) -> None:
     metrics = RecordingMetrics(known.registry)
-    sources = {ASTERISK: PbxFiles(known.pool, known.vault)}
+    sources: dict[str, Source] = {
+        ASTERISK: PbxFiles(known.pool, known.vault),
+        MANGO: MangoFiles(known.mango.files, Web(known.hosts, MANGO_DOMAINS, tls())),
+        ADDRESS: Addresses(Web(known.hosts, MANGO_DOMAINS)),
+    }
     pipeline = Pipeline(known.pool, known.store, sources, known.recordings, metrics)
     parts.run(pipeline.run(), "recordings")
     parts.run(Retention(known.pool, known.store, known.recordings, metrics).run(), "retention")
