@@ -48,16 +48,17 @@ class CloudLedger:
         links = await self._recordings.owe_all(
             connection, enterprise_number, NAME, [each for each in owed if each is not None]
         )
-        for each in changed:
-            await self._outbox.enqueue(
-                connection,
-                enterprise_number,
-                ids[each.call.call_id],
-                f"{NAME}:{each.call.call_id}",
-                each.call,
-                each.notices,
-            )
         rows = {each.call.call_id: each.call_pk for each in news if each.call_pk is not None} | ids
+        for each in news:
+            if each.notices:
+                await self._outbox.enqueue(
+                    connection,
+                    enterprise_number,
+                    rows.get(each.call.call_id),
+                    f"{NAME}:{each.call.call_id}",
+                    each.call,
+                    each.notices,
+                )
         heard = {each.call_id for each in links}
         await calls.announce(
             connection, enterprise_number, [pk for call_id, pk in rows.items() if call_id in ids or call_id in heard]

@@ -51,7 +51,10 @@ update mango_webhooks w set state = s.state, reason = s.reason, worked_at = cloc
 from unnest($1::bigint[], $2::text[], $3::text[]) as s (id, state, reason)
 where w.id = s.id
 """
-_NOT_DUE = "update mango_calls set due_at = null where enterprise_number = $1 and entry_id = any($2)"
+_LEAVE = """
+update mango_calls set due_at = now() + make_interval(secs => $3)
+where enterprise_number = $1 and entry_id = any($2) and due_at is not null
+"""
 _RESULTS = """
 select id, enterprise_number, dialect, path, body, extract(epoch from received_at)::double precision as at
 from mango_webhooks
@@ -100,6 +103,9 @@ from mango_webhooks where state = 'new'
 """
 
 LONGEST_SECONDS = 2**31 - 1
+
+LATER = 3600.0
+"""Seconds after which an entry that could not be read is tried again."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,8 +215,8 @@ async def settle(connection: Connection, settled: Sequence[Settled]) -> None:
 
 
 async def leave(connection: Connection, enterprise_number: str, entry_ids: Sequence[str]) -> None:
-    """Do not look at these again until something new is said."""
-    await connection.execute(_NOT_DUE, enterprise_number, list(entry_ids))
+    """Do not look at these again for an hour, or until something new is said."""
+    await connection.execute(_LEAVE, enterprise_number, list(entry_ids), LATER)
 
 
 async def results(connection: Connection, most: int) -> list[asyncpg.Record]:

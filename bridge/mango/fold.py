@@ -17,7 +17,8 @@ from bridge.mango.telling import recorded, tell
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to write of a call. `changes` may be empty: then only its recordings are news.
+    """What there is to write of a call. Without `changes` its row stands, and only its recordings or `notices` are
+    news.
 
     operator    the extension whose call it is, though its phone may never have rung
     reconciled  no webhook told of the call: it is known from Mango's history"""
@@ -99,11 +100,11 @@ def fold(entry_id: str, said: Sequence[Said], told: Told, rules: MangoRules, now
     )
 
 
-def nothing(entry_id: str, told: Told, settled: Sequence[Settled]) -> Folded:
+def nothing(entry_id: str, told: Told, settled: Sequence[Settled], due: float | None = None) -> Folded:
     """What was told stands."""
     return Folded(
         entry_id=entry_id,
-        due=None,
+        due=due,
         call=told.call,
         news=None,
         events=(),

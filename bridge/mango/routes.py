@@ -164,15 +164,17 @@ class MangoRoutes:
 
     async def _answer(self, judged: Judged) -> Response:
         webhook = judged.webhook
-        try:
-            if not judged.stranger or self._strangers.take():
+        wanted = not judged.stranger or self._strangers.take()
+        if wanted:
+            try:
                 await self._journal.keep(webhook)
-        except DatabaseProblem:
-            if not judged.stranger:
+            except DatabaseProblem:
                 self._metrics.count(judged.kind, "busy")
                 raise
         self._metrics.count(judged.kind, judged.outcome)
-        if judged.problem is not None:
+        if judged.problem is None:
+            return Response(_THANKS, media_type="application/json")
+        if wanted:
             log.warning(
                 "webhook_refused",
                 enterprise=webhook.enterprise_number,
@@ -181,8 +183,7 @@ class MangoRoutes:
                 remote=webhook.remote,
                 reason=webhook.reason,
             )
-            raise judged.problem
-        return Response(_THANKS, media_type="application/json")
+        raise judged.problem
 
 
 class Allowance:

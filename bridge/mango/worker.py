@@ -7,7 +7,7 @@ same transaction that marks its webhooks as worked. A crash before that leaves e
 difference. Entries of one enterprise go through together, some at a time.
 
 What cannot be folded, for a defect of ours, is marked `failed` with the reason, costs nobody else anything, and is read
-again with the next webhook of its entry.
+again with the next webhook of its entry, or an hour later if something is owed for it.
 """
 
 from __future__ import annotations
@@ -291,4 +291,4 @@ def _folded(
         log.exception("mango_call_not_read", enterprise=enterprise_number, entry_id=entry_id)
         reason = f"internal error: {type(problem).__name__}"
         failed = [Settled(id=each.id, state="failed", reason=reason) for each in said if each.state == "new"]
-        return nothing(entry_id, told, failed)
+        return nothing(entry_id, told, failed, due=None if told.due is None else now + entries.LATER)
