@@ -81,6 +81,8 @@ class Exchange:
             channel = board.see(seen, None)  # type: ignore[assignment]  # what changed unseen has no time
             if channel is None or channel.ended:
                 continue
+            if channel.late and seen.dialled:  # an event since the login may have shown it where it is by now
+                channel.exten = seen.dialled
             if not known:
                 channel.created_at = epoch(seen.uniqueid) or (at - seen.seconds if at and seen.seconds else None)
                 channel.dialled = seen.application in _DIALLED or seen.state == "Ringing"

@@ -52,7 +52,8 @@ class Channel(msgspec.Struct, kw_only=True):
     placed: bool = False
     # consulting: it came with a consultation that this conversation absorbed
     consulting: bool = False
-    # adopted: it was up already when first seen
+    # late: it had begun when it was first seen; adopted: it was even up
+    late: bool = False
     adopted: bool = False
 
     @property

@@ -96,6 +96,7 @@ class Switchboard:
             # a channel that calls in begins in state Ring; one that Asterisk makes to call somebody, in Down
             dialled=seen.state in ("Down", "Ringing"),
             up=seen.state == "Up",
+            late=born_at is None,
             adopted=seen.state == "Up",
         )
         conversation = self.groups.add(channel)

@@ -142,7 +142,11 @@ def test_what_a_client_dialled_is_the_line_wherever_the_dialplan_has_taken_them(
     exchange = Exchange(RULES)
     client = line(0, application="Dial", dialled="74951000001")
 
-    exchange.snapshot([structs.replace(client, context="ring", exten="150")])
+    now = structs.replace(client, context="ring", exten="150")
+
+    # also when an event between the login and the list has shown it there
+    exchange.feed(DialBegin(channel=structs.replace(now, dialled=""), dest=phone(1, 0), dial_string="150"))
+    exchange.snapshot([now])
 
     (call,) = exchange.live()
     assert call.line == "74951000001"
