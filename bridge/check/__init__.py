@@ -12,14 +12,15 @@ from typing import Any
 import asyncpg
 import structlog
 
-from bridge.check import here, outside, russian, storage
+from bridge.check import cloud, here, outside, russian, storage
 from bridge.check.finding import Finding, Level
 from bridge.configuration import State
 from bridge.db import configuration
 from bridge.db.deployment import address
-from bridge.db.pool import Connection, connect
+from bridge.db.pool import Connection, connect, open_pool
 from bridge.errors import BridgeError, DatabaseProblem
 from bridge.hosts import Hosts
+from bridge.integrations import deployment_product
 from bridge.secrets import Vault
 from bridge.settings import Settings
 from bridge.settings.keys import secret_keys
@@ -70,7 +71,7 @@ async def _with_database(settings: Settings, timeout: float, tell: Callable[[lis
                     return
             known = await _read(settings, url, timeout, tell)
             if known is not None:
-                await _outside(settings, known, timeout, tell)
+                await _outside(settings, known, url, timeout, tell)
     except DatabaseProblem as problem:
         tell([Finding("error", "database", problem.message, "Repair it as it says.")])
 
@@ -107,9 +108,12 @@ async def _undelivered(connection: Connection) -> list[Finding]:
     ]
 
 
-async def _outside(settings: Settings, known: State, timeout: float, tell: Callable[[list[Finding]], None]) -> None:
+async def _outside(
+    settings: Settings, known: State, url: str, timeout: float, tell: Callable[[list[Finding]], None]
+) -> None:
     """All at once; told in the order of the configuration."""
-    if not any(enterprise.pbx for enterprise in known.enterprise.values()):
+    in_cloud = any("mango" in enterprise.integrations for enterprise in known.enterprise.values())
+    if not in_cloud and not any(enterprise.pbx for enterprise in known.enterprise.values()):
         tell(
             [
                 Finding(
@@ -118,6 +122,7 @@ async def _outside(settings: Settings, known: State, timeout: float, tell: Calla
             ]
         )
     hosts = Hosts(settings.crm_hosts)
+    pool = await open_pool(url, largest=4) if in_cloud else None
     visits: list[Coroutine[Any, Any, list[Finding]]] = []
     names: list[str] = []
     for enterprise in known.enterprise.values():
@@ -129,6 +134,10 @@ async def _outside(settings: Settings, known: State, timeout: float, tell: Calla
         if "retailcrm" in enterprise.integrations:
             names.append(f"RetailCRM {enterprise.number}")
             visits.append(outside.retailcrm(enterprise, hosts, timeout))
+        if "mango" in enterprise.integrations and pool is not None:
+            names.append(f"Mango {enterprise.number}")
+            default = deployment_product(settings)
+            visits.append(cloud.mango(enterprise, settings, default, hosts, pool, timeout))
     tasks = [asyncio.create_task(_whole(name, visit)) for name, visit in zip(names, visits, strict=True)]
     try:
         for task in tasks:
@@ -136,6 +145,9 @@ async def _outside(settings: Settings, known: State, timeout: float, tell: Calla
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if pool is not None:
+            pool.terminate()
         hosts.close()
 
 

@@ -225,6 +225,16 @@ _SENTENCES = {
     ),
     # CRMs
     "It is switched off.": "Выключена.",
+    "It is switched on and has no product.": "Включена, но ни один продукт не указан.",
+    "Name its api_key and api_salt in the apply file.": "Укажите его api_key и api_salt в файле для apply.",
+    "Correct what it refused, wait, and check again.": ("Исправьте то, в чём отказано, подождите и проверьте ещё раз."),
+    "Compare api_key and api_salt with the cabinet. Wait for two minutes before the next check.": (
+        "Сверьте api_key и api_salt с личным кабинетом. До следующей проверки подождите две минуты."
+    ),
+    "Check MANGO_API_URL, and that this machine reaches it by TLS 1.2.": (
+        "Проверьте MANGO_API_URL и доступность этого адреса с этой машины по TLS 1.2."
+    ),
+    "Mango Office accepts key and salt.": "Mango Office принимает ключ и соль.",
     "Correct it in the apply file.": "Исправьте в файле и примените его.",
     "Check the domain, and that this machine reaches it. Deliveries wait for 72 hours meanwhile.": (
         "Проверьте домен и доступ к нему с этой машины. Доставки подождут 72 часа."

@@ -9,7 +9,7 @@ import string
 import pytest
 
 from bridge.ami import doctor
-from bridge.check import here, outside, russian, storage
+from bridge.check import cloud, here, outside, russian, storage
 
 TABLES = {**russian._PLACES, **russian._SENTENCES}
 
@@ -33,7 +33,7 @@ def sentences(module: object) -> list[str]:
     return [re.sub(r"\{[^{}]*(\{[^{}]*\})?[^{}]*\}", value, literal) for literal in literals]
 
 
-@pytest.mark.parametrize("module", [here, outside, storage, doctor])
+@pytest.mark.parametrize("module", [here, outside, cloud, storage, doctor])
 def test_every_sentence_the_doctor_says_is_known(module: object) -> None:
     said = sentences(module)
     assert said
