@@ -145,6 +145,7 @@ def _whole_legs(row: StatisticsRow, leg: StatisticsLeg, name: str) -> list[Leg]:
 def _member(row: StatisticsRow, leg: StatisticsLeg, name: str, group: str | None) -> Leg:
     phone = Party(extension=leg.extension, number=leg.address, line_number=row.line_number, acd_group=group)
     made = _leg(leg.call_id or name, row.from_, phone, leg.started_at)
+    made.transfer = "consultative" if leg.consultative else "blind" if leg.blind else None
     return _told(made, leg.answered_at, leg.ended_at, leg.reason, "abonent")
 
 

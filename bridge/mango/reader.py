@@ -25,7 +25,7 @@ from bridge.calls.model import Call
 from bridge.mango import codes
 from bridge.mango.events import CallEvent, MangoEvent, RecordAdded, Recording, StatisticsRow, Summary
 from bridge.mango.history import legs_of_row
-from bridge.mango.legs import Leg, legs_of, ordered
+from bridge.mango.legs import Leg, Turn, legs_of, ordered
 from bridge.mango.operators import Operator, Operators
 from bridge.mango.outcome import Outcome
 from bridge.mango.parties import Parties
@@ -144,21 +144,31 @@ def _with_history(legs: list[Leg], rows: list[StatisticsRow]) -> list[Leg]:
 
     A leg of the history is known to be another one only where both name their legs alike."""
     whole = [row for row in rows if row.whole]
-    listed = [leg for row in ([fullest(whole)] if whole else rows) for leg in legs_of_row(row)]
+    rows = [fullest(whole)] if whole else rows
+    listed = [leg for row in rows for leg in legs_of_row(row)]
+    names = {each.call_id for row in rows for leg in row.legs for each in (leg, *leg.members)}
     known = {leg.call_id: leg for leg in legs}
-    comparable = not any(not leg.nobodys for leg in legs) or any(leg.call_id in known for leg in listed)
+    comparable = not any(not leg.nobodys for leg in legs) or not names.isdisjoint(known)
+    end = max((leg.ended_at for leg in listed if leg.ended_at is not None), default=None)
     for leg in listed:
         same = known.get(leg.call_id)
         if same is not None:
-            _complete(same, leg)
+            _complete(same, leg, until_the_end=leg.ended_at == end)
         elif comparable:
             known[leg.call_id] = leg
     return ordered(known.values())
 
 
-def _complete(leg: Leg, listed: Leg) -> None:
+def _complete(leg: Leg, listed: Leg, *, until_the_end: bool) -> None:
     """With what the history lists of the same leg. Not its times: they may be by another clock."""
+    known_whole = leg.ended and leg.whole
     if not leg.ended:
         leg.state, leg.reason = "Disconnected", listed.reason
-    if not leg.whole and listed.turns[0].talking and not any(turn.talking for turn in leg.turns):
+    if known_whole or not listed.turns[0].talking:
+        return
+    if leg.turns[-1].caller.extension is not None and listed.transfer is not None:
+        # begun by a colleague who asked or gave away: whoever is on such a leg at the call's end is the client
+        if until_the_end:
+            leg.turns.append(Turn(caller=listed.caller, at=leg.at, began="Connected", talking=True, talked_at=leg.at))
+    elif not any(turn.talking for turn in leg.turns):
         leg.turns[-1].talking = True
