@@ -109,7 +109,11 @@ _SENTENCES = {
         "Посмотрите: `asterisk-bridge deliveries list`, отправьте снова: `… deliveries resend`."
     ),
     # recordings
-    "The bucket {} at {} can be listed.": "Контейнер {} в {} доступен.",
+    "The bucket {} at {} can be written and read.": "Контейнер {} в {} доступен для записи и чтения.",
+    "The bucket {} at {} can be listed, but not written, read and emptied: {}": (
+        "Контейнер {} в {} виден, но записать, прочесть и удалить в нём нельзя: {}"
+    ),
+    "Let its keys put, get and delete objects.": "Дайте ключам права на запись, чтение и удаление объектов.",
     "{} has no bucket {}.": "В {} нет контейнера {}.",
     "Make it, or correct S3_BUCKET_NAME.": "Создайте его или исправьте S3_BUCKET_NAME.",
     "{} refused the keys: {}.": "{} не принял ключи: {}.",

@@ -1,4 +1,5 @@
-"""The bucket for recordings: is it there, and are its keys right. Lists one name; writes nothing."""
+"""The bucket for recordings: is it there, are its keys right, and does it keep what it is given. Lists one name; puts,
+reads and removes one small object."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from bridge.check.finding import Finding
+from bridge.errors import StoreProblem
+from bridge.recorders import open_store
 from bridge.settings import Settings
 
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
@@ -41,7 +44,14 @@ async def bucket(settings: Settings, timeout: float) -> list[Finding]:
             said = f"{where} answered {status} {code}".rstrip() + "."
             return [Finding("error", place, said, "Check S3_ENDPOINT and S3_REGION.")]
         return [Finding("error", place, f"{where} does not answer as S3 does.", "Check S3_ENDPOINT, and the network.")]
-    return [Finding("ok", place, f"The bucket {name} at {where} can be listed.")]
+    try:
+        async with asyncio.timeout(timeout * 2):
+            await open_store(settings).examine()
+    except (StoreProblem, TimeoutError) as problem:
+        said = f"The bucket {name} at {where} can be listed, but not written, read and emptied"
+        why = problem.message if isinstance(problem, StoreProblem) else "no answer in time"
+        return [Finding("error", place, f"{said}: {why}", "Let its keys put, get and delete objects.")]
+    return [Finding("ok", place, f"The bucket {name} at {where} can be written and read.")]
 
 
 def _store(settings: Settings, name: str, timeout: float) -> S3Store:

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from moto.server import ThreadedMotoServer
 
 from bridge.ami import doctor
 from bridge.apply import apply
@@ -334,7 +336,7 @@ def s3_at(port: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("status", "body", "sign", "expected"),
     [
-        (200, LISTED, "✓", "The bucket calls at http://127.0.0.1:{} can be listed."),
+        (200, LISTED, "✗", "The bucket calls at http://127.0.0.1:{} can be listed, but not written, read and emptied"),
         (404, "<Error><Code>NoSuchBucket</Code></Error>", "✗", "http://127.0.0.1:{} has no bucket calls."),
         (403, "<Error><Code>SignatureDoesNotMatch</Code></Error>", "✗", "refused the keys: SignatureDoesNotMatch."),
         (403, "<Error><Code>AccessDenied</Code></Error>", "✗", "refused the keys: AccessDenied."),
@@ -350,6 +352,22 @@ async def test_storage_of_recordings(env: dict[str, str], status: int, body: str
     assert f"{sign} S3: " in said
     assert "AKEXAMPLE" not in said
     assert "the key of the bucket" not in said
+
+
+async def test_storage_that_works(env: dict[str, str]) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        settings = s3_at(server.get_host_and_port()[1])
+        async with httpx.AsyncClient() as client:
+            (await client.put(f"{settings['S3_ENDPOINT']}/calls")).raise_for_status()
+        well, said = await examine(env, **settings)
+        assert well, said
+        assert f"✓ S3: The bucket calls at {settings['S3_ENDPOINT']} can be written and read." in said
+        async with httpx.AsyncClient() as client:
+            assert "<Key>" not in (await client.get(f"{settings['S3_ENDPOINT']}/calls")).text, "nothing is left there"
+    finally:
+        server.stop()
 
 
 async def test_storage_where_nobody_listens(env: dict[str, str]) -> None:
