@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from http_office import KEY, PASSWORD, URL, Enabled, Exchanges, Feed, Ingested, Office, People, furnish
+from http_office import KEY, PASSWORD, URL, Enabled, Exchanges, Feed, Ingested, Office, People, Remembered, furnish
 from starlette.applications import Starlette
 
 from bridge.db.pool import Pool
@@ -34,6 +34,7 @@ def services(pool: Pool) -> Services:
         matrix=Enabled(),
         scripts=Ingested(),
         feed=Feed(),
+        histories=Remembered(),
         figures={"cache": lambda: {"hits": 3}},
     )
 

@@ -63,12 +63,12 @@ async def reconciliations(visit: Visit, params: ReconciliationsWanted) -> list[R
 
 
 def _whose(visit: Visit, enterprise_number: str | None) -> tuple[Histories, str]:
-    histories = visit.desk.services.histories
-    if histories is None:
-        raise NotFound("This service has no cloud exchange")
     number = visit.principal.scope(enterprise_number).enterprise_number
     if number is None:
         raise BadInput("enterprise_number: say whose", field="enterprise_number")
+    histories = visit.desk.services.histories
+    if histories is None:
+        raise NotFound("This service has no cloud exchange")
     return histories, number
 
 
