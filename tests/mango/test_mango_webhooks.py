@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
-import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -469,7 +468,7 @@ async def test_at_the_end_what_waits_is_refused(desk: Desk) -> None:
     async with desk.pool.acquire() as connection, connection.transaction():
         await connection.execute("lock table mango_webhooks")
         keeping = asyncio.create_task(journal.keep(_webhook("1")))
-        await eventually(lambda: _someone_waits(connection))
+        await eventually(lambda: _someone_waits(desk.pool))
         writing.cancel()
         with pytest.raises(DatabaseProblem, match="ending"):
             await keeping
@@ -552,7 +551,10 @@ def _webhook(body: str, number: str = JUNE) -> Webhook:
     )
 
 
-async def _someone_waits(connection: asyncpg.Connection) -> bool:
+async def _someone_waits(pool: Pool) -> bool:
     return bool(
-        await connection.fetchval("select exists (select from pg_stat_activity where wait_event_type = 'Lock')")
+        await pool.fetchval(
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = "
+            "current_database())"
+        )
     )
