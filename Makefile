@@ -15,7 +15,7 @@ demo: setup  ## the whole product on this machine: a real Asterisk, real calls, 
 
 test: setup lint  ## every check and test, against the same real parts
 	@$(PY) -m lab install
-	@$(PY) -m pytest -n 2 --dist loadgroup || { \
+	@$(PY) -m pytest -n 2 --dist loadfile || { \
 		echo "Once more, alone: real phones keep real time, which a busy machine may not. What fails again has failed."; \
 		$(PY) -m pytest --last-failed --last-failed-no-failures none; }
 
