@@ -19,6 +19,7 @@ async def test_click_in_the_crm_makes_mango_call_the_employee_and_then_the_clien
     answer = await at.click(client, code="170")
 
     assert answer.status_code == 200, answer.text
+    await at.product.until(lambda product: any(one["method"] == "callback" for one in product.commands))
     (command,) = [one for one in at.product.commands if one["method"] == "callback"]
     assert (command["from"]["extension"], command["result"]) == ("170", 1000)
     board = at.mango.switchboard(at.product)
