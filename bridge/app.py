@@ -66,6 +66,7 @@ from bridge.mango.callers import Callers
 from bridge.mango.client import DOMAINS as MANGO_DOMAINS
 from bridge.mango.client import Api, tls
 from bridge.mango.commands import Commands
+from bridge.mango.description import description as describe_webhooks
 from bridge.mango.files import Files
 from bridge.mango.journal import Journal
 from bridge.mango.limits import Paces
@@ -521,7 +522,7 @@ async def _answer_http(known: Known, commands: _Commands, parts: Parts) -> None:
     )
 
     crm_routes = RetailcrmRoutes(known.directory, known.lookups, commands.clicks, commands.redirects, reception)
-    app = create_app(services, crm_routes.routes(), [description()], busy=webhooks)
+    app = create_app(services, crm_routes.routes(), [description(), describe_webhooks()], busy=webhooks)
     try:
         listening = listen(settings.http.host, settings.http.port)
     except OSError as problem:

@@ -16,8 +16,8 @@ NAME = "mango"
 
 
 EXPECTED_WITHIN = 2 * 3600.0
-"""Seconds after which a recording that Mango promised is asked for though nobody said that it is there: the webhook that
-says so may be lost."""
+"""Seconds after which a recording that Mango promised is asked for though nobody said that it is there: the webhook
+that says so may be lost."""
 
 
 class CloudLedger:
