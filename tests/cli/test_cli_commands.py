@@ -8,15 +8,17 @@ import os
 import re
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bridge.db.pool import Pool
 from lab.company import Company
+from lab.mango import Emulator, Faults, Product, scenarios
 from lab.service import free_port
 
-COMMANDS = ["serve", "demo", "apply", "export", "check", "replay", "record", "deliveries"]
+COMMANDS = ["serve", "demo", "apply", "export", "check", "replay", "record", "mango", "deliveries"]
 COMPANY = """
 [[enterprise]]
 number = "0367"
@@ -229,3 +231,41 @@ async def test_record_of_a_real_asterisk(shell: Shell, company: Company, tmp_pat
     code, out, _ = await shell("replay", str(transcript), "--rules", str(tmp_path / "rules.toml"))
     assert code == 0
     assert [json.loads(line)["call_id"] for line in out.splitlines()] == []
+
+
+CLOUD = """
+[[enterprise]]
+number = "0412"
+  [enterprise.integrations.mango]
+  enabled = true
+  products = [ { api_key = "key-of-july", api_salt = "SALT" } ]
+"""
+
+
+@pytest.mark.parametrize("salt", ["salt-of-july", "salt-9182"])
+async def test_mangos_history_is_compared(shell: Shell, tmp_path: Path, pool: Pool, salt: str) -> None:
+    july = Product("july", faults=Faults(polls=0))
+    july.hire("170", "Anna")
+    scenarios.inbound_answered(july, "79161234567", at=time.time() - 300, by="170")
+    file = tmp_path / "cloud.toml"
+    file.write_text(CLOUD.replace("SALT", salt))
+    assert (await shell("apply", str(file)))[0] == 0
+    async with Emulator(july) as exchange:
+        env = {"MANGO_API_URL": exchange.api_url, "BRIDGE_CRM_HOSTS": "127.0.0.1"}
+        code, out, err = await shell(
+            "mango",
+            "reconcile",
+            "0412",
+            "--since",
+            time.strftime("%Y-%m-%d", time.localtime(time.time() - 86400)),
+            **env,
+        )
+        if salt == "salt-9182":
+            assert (code, "failed: " in out, salt in out + err) == (1, True, False)
+            return
+        assert code == 0, err
+        assert re.fullmatch(r"product [0-9a-f]{32}: 1 calls, news of 1\n", out)
+        assert await pool.fetchval("select state from mango_webhooks") == "new"
+
+        code, _, err = await shell("mango", "reconcile", "0367", **env)
+        assert (code, "not configured" in err) == (1, True)
