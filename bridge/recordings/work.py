@@ -53,10 +53,10 @@ select pg_notify('bridge_live', json_build_object('enterprise_number', c.enterpr
 from calls c join recordings r using (enterprise_number, pbx_name, call_id) where r.id = $1
 """
 _BACKLOG = """
-select count(*) filter (where state <> 'failed' and owed_at is not null) as owed,
-       coalesce(max(extract(epoch from clock_timestamp() - owed_at)) filter (where state <> 'failed'), 0) as oldest,
-       count(*) filter (where state = 'failed') as failed
-from recordings where state in ('waiting', 'fetching', 'failed')
+select count(*) filter (where owed_at is not null) as owed,
+       coalesce(max(extract(epoch from clock_timestamp() - owed_at)), 0) as oldest,
+       (select count(*) from recordings where state = 'failed') as failed
+from recordings where state in ('waiting', 'fetching')
 """
 
 

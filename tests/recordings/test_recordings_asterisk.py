@@ -97,6 +97,7 @@ async def test_a_recorded_call_is_in_the_bucket_the_crm_and_the_browser(at: Stag
     assert told.record_url == call["recording_url"], "the CRM was given the link with the call"
 
 
+@pytest.mark.parametrize("at", [22], indirect=True, ids=["asterisk-22"])
 async def test_it_plays_and_seeks_in_a_browser(at: Stage) -> None:
     client = "79161112244"
     await at.company.inbound_answered(client, talk=2.0)
@@ -120,6 +121,7 @@ async def test_it_plays_and_seeks_in_a_browser(at: Stage) -> None:
         assert complaints == []
 
 
+@pytest.mark.parametrize("at", [22], indirect=True, ids=["asterisk-22"])
 async def test_a_call_nobody_answered_has_no_recording(at: Stage) -> None:
     client = "79161112255"
     await at.company.inbound_missed(client)

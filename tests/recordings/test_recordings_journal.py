@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from recordings_office import KEY, URL, Office
 
+from bridge.recordings import work
 from bridge.recordings.journal import Owed, Recordings, retry
 from bridge.recordings.links import Links, link_id_of
 
@@ -166,3 +167,18 @@ async def test_links_outlive_the_rotation_of_keys_while_the_old_key_is_listed(
         assert await Recordings(Links([NEW_KEY], URL)).opened(conn, mine, given.mine) is None
     renewed = Links([NEW_KEY, KEY], URL).token("0367", str(link_id_of(given.mine)))
     assert Links([NEW_KEY], URL).holds(renewed, "0367"), "the newest key signs"
+
+
+async def test_what_is_asked_every_second_reads_only_what_is_owed(office: Office) -> None:
+    """However many recordings there are, the pipeline's own questions go by index."""
+    await office.pool.execute(
+        "insert into recordings (enterprise_number, pbx_name, call_id, source, part, reference, link_id, state)"
+        " select '0367', 'office', n::text, 'asterisk', '', 'a.wav', n::text, 'stored' from generate_series(1, 20000) n"
+    )
+    await office.pool.execute("analyze recordings")
+    async with office.pool.acquire() as conn:
+        for question in (work._PLACES, work._BACKLOG):
+            plan = "\n".join(row[0] for row in await conn.fetch("explain " + question))
+            assert "Seq Scan" not in plan, plan
+        assert await work.places(conn) == []
+        assert await work.backlog(conn) == work.Backlog(owed=0, oldest=0.0, failed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -125,6 +126,15 @@ async def test_a_source_that_stands_still_is_left(office: Office, folder: Store)
     async with working(office, folder, Scripted(hangs(RECORDED, after=100), gives(RECORDED)), hasty):
         await settled(office, call, "stored")
     assert (await office.the(call)).attempts == 2
+
+
+async def test_an_upload_that_is_given_up_at_the_end_of_the_service_leaves_nothing(office: Office, s3: S3) -> None:
+    call = await office.call()
+    await office.owe()
+    async with working(office, s3.store, Scripted(hangs(LARGE, after=6_000_000))):
+        await eventually(lambda: asyncio.to_thread(s3.unfinished))
+    assert (s3.objects(), s3.unfinished()) == ([], [])
+    assert (await office.the(call)).state == "fetching", "whoever claims it next begins anew"
 
 
 # --- recordings that are not there ----------------------------------------------------------------------------------
