@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lab.mango import Habits, scenarios
 from lab.phones.policy import answers
 from lab.retailcrm import Account
 from lab.retailcrm.account import ReceivedCall
-from lab.stage import KNOWN_CLIENT, KNOWN_CLIENTS_MANAGER, Stage, stage
+from lab.stage import CLOUD_EXTENSION, KNOWN_CLIENT, KNOWN_CLIENTS_MANAGER, Stage, stage
 from lab.truth import Truth
 
 DELIVERED_WITHIN = 20.0
@@ -31,6 +32,22 @@ async def _to_the_manager(at: Stage, client: str) -> Truth:
     """Whoever's phone rang: it should be that of the client's manager."""
     truth = await at.company.inbound_routed(client)
     return replace(truth, answered_by=KNOWN_CLIENTS_MANAGER)
+
+
+async def _in_the_cloud(at: Stage, client: str) -> Truth:
+    """A call that no Asterisk sees: Mango Office tells of it."""
+    played = scenarios.inbound_answered(at.exchange, client, at=time.time(), by=CLOUD_EXTENSION, ring=1, talk=2)
+    await at.cloud.play(played)
+    return played.truth
+
+
+async def _clicked_in_the_cloud(at: Stage, client: str) -> Truth:
+    """The service makes Mango Office call the manager, then the client."""
+    at.exchange.habits = Habits(ring=0.5, talk=2)
+    (await at.click(client, CLOUD_EXTENSION)).raise_for_status()
+    board = at.cloud.switchboard(at.exchange)
+    await at.exchange.until(lambda _: bool(board.done))
+    return board.done.popitem()[1]
 
 
 SCENES: tuple[Scene, ...] = (
@@ -48,6 +65,8 @@ SCENES: tuple[Scene, ...] = (
         lambda at, who: at.company.clicked(lambda: at.click(who), who),
     ),
     ("150 called out, no answer", "79161110009", lambda at, who: at.company.outbound_cancelled(who)),
+    ("in the cloud (Mango Office): 301 answered", "79161110010", _in_the_cloud),
+    ("a click: 301 calls out of the cloud", "79161110011", _clicked_in_the_cloud),
 )
 
 RESULTS = {
@@ -91,7 +110,7 @@ def faults(truth: Truth, calls: list[ReceivedCall]) -> list[str]:
 async def play(at: Stage) -> int:
     """Makes each call, then shows what people did beside what the CRM was told. How many were told wrong."""
     wrong = 0
-    print(f"\n  {'what people did':<40} {'client':<14} what the CRM was told")
+    print(f"\n  {'what people did':<42} {'client':<14} what the CRM was told")
     for title, client, scene in SCENES:
         truth = await scene(at, client)
         calls = await told(at, client)
@@ -100,12 +119,12 @@ async def play(at: Stage) -> int:
         call = calls[0] if calls else None
         heard = f"{call.type} {call.result}, {call.code or '—'}, {call.duration or 0} s" if call else "nothing"
         print(
-            f"  {title:<40} +{client:<13} {heard:<28} {'✔ once' if not problems else '✘ ' + '; '.join(problems)}",
+            f"  {title:<42} +{client:<13} {heard:<28} {'✔ once' if not problems else '✘ ' + '; '.join(problems)}",
             flush=True,
         )
     await at.company.internal()
     print(
-        f"  {'150 called 152 inside the office':<40} {'—':<14} {'nothing: it is no business of a CRM':<28}", flush=True
+        f"  {'150 called 152 inside the office':<42} {'—':<14} {'nothing: it is no business of a CRM':<28}", flush=True
     )
     return wrong
 
@@ -136,8 +155,8 @@ async def main(*, once: bool = False, version: int = 22, say: Callable[[str], No
 
 async def _show(folder: Path, *, once: bool, version: int, say: Callable[[str], None]) -> int:
     began = time.monotonic()
-    say(f"Setting up a real Asterisk {version}, a RetailCRM, and the service between them …")
-    async with stage(folder, version=version) as at:
+    say(f"Setting up a real Asterisk {version}, a Mango Office, a RetailCRM, and the service between them …")
+    async with stage(folder, version=version, cloud=True) as at:
         say(f"Ready after {time.monotonic() - began:.1f} s.\n\n{guide(at)}")
         return await perform(at, once=once, say=say)
 

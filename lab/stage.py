@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from lab import mango
 from lab.asterisk import provision
+from lab.cloud import service_settings, webhook_address
 from lab.company import Company
 from lab.errors import LabError
 from lab.office import ROUTED_LINE
@@ -73,8 +75,23 @@ fallback = "150"
   domain = "{crm}"
   api_key = "{key}"
   client_id = "{client_id}"
-  user_extensions = {{ "19" = "150", "18" = "151", "16" = "152" }}
+  user_extensions = {{ "19" = "150", "18" = "151", "16" = "152"{more} }}
 """
+
+CLOUD = """
+  [[enterprise.user]]
+  email = "darya@june.example"
+  first_name = "Дарья"
+  last_name = "Зуева"
+  role = "operator"
+  extensions = ["301"]
+
+  [enterprise.integrations.mango]
+  enabled = true
+  products = [ {{ api_key = "{key}", api_salt = "{salt}" }} ]
+"""
+"""What makes one of June's managers work from home, on a telephone of Mango Office."""
+CLOUD_USER, CLOUD_EXTENSION = 21, "301"
 
 
 def crm_account(name: str = "june") -> Account:
@@ -92,11 +109,17 @@ def crm_account(name: str = "june") -> Account:
 
 @dataclass
 class Stage:
-    """The three, running and told of each other."""
+    """All of them, running and told of each other."""
 
     company: Company
     crm: Emulator
     service: Service
+    cloud: mango.Emulator
+
+    @property
+    def exchange(self) -> mango.Product:
+        """June's part of Mango Office. A stage set up without a cloud has none."""
+        return self.cloud.products[0]
 
     @property
     def account(self) -> Account:
@@ -117,28 +140,43 @@ async def stage(
     ring_seconds: int = 6,
     account: Account | None = None,
     settings: Mapping[str, str] | None = None,
+    cloud: bool = False,
 ) -> AsyncIterator[Stage]:
-    """The office, its CRM and the running service, told of each other. `settings` are the service's, beside its own."""
+    """The office, its CRM and the running service, told of each other. `settings` are the service's, beside its own.
+
+    `cloud`: one more manager, whose telephone is at Mango Office."""
     async with contextlib.AsyncExitStack() as stack:
-        crm = await stack.enter_async_context(Emulator(account or crm_account()))
-        service = Service(folder / "data", {"BRIDGE_CRM_HOSTS": "127.0.0.1", **(settings or {})})
+        account = account or crm_account()
+        exchange = await stack.enter_async_context(mango.Emulator())
+        if cloud:
+            _move_to_the_cloud(account, exchange)
+        crm = await stack.enter_async_context(Emulator(account))
+        service = Service(folder / "data", {**service_settings(exchange), **(settings or {})})
         company = Company(
             provision(version), name="office", agi=service.agi, agi_token=TOKEN, ring_seconds=ring_seconds
         )
         await stack.enter_async_context(company)
         await stack.enter_async_context(service)
         facts = folder / "company.toml"
-        facts.write_text(company_file(company, crm.account("june")))
+        facts.write_text(company_file(company, account, exchange.products))
         code, said, problem = await service.command("apply", str(facts))
         if code:
             raise LabError(f"apply failed: {said}{problem}")
-        crm.account("june").install(service.url, CLIENT_ID)
+        account.install(service.url, CLIENT_ID)
+        for product in exchange.products:
+            product.webhooks = webhook_address(service)
         await connected(service)
-        yield Stage(company, crm, service)
+        yield Stage(company, crm, service, exchange)
 
 
-def company_file(company: Company, account: Account) -> str:
-    return COMPANY.format(
+def _move_to_the_cloud(account: Account, exchange: mango.Emulator) -> None:
+    account.users.append(User(CLOUD_USER, "Дарья", "Зуева", code=CLOUD_EXTENSION))
+    product = exchange.add(mango.Product(account.name))
+    product.hire(CLOUD_EXTENSION, "Дарья Зуева")
+
+
+def company_file(company: Company, account: Account, cloud: Sequence[mango.Product] = ()) -> str:
+    written = COMPANY.format(
         secret=SECRET,
         ami=company.pbx.host,
         ami_secret=company.pbx.bridge_secret,
@@ -148,7 +186,9 @@ def company_file(company: Company, account: Account) -> str:
         crm=account.url,
         key=account.key,
         client_id=CLIENT_ID,
+        more=f', "{CLOUD_USER}" = "{CLOUD_EXTENSION}"' if cloud else "",
     )
+    return written + "".join(CLOUD.format(key=product.key, salt=product.salt) for product in cloud)
 
 
 async def connected(service: Service, within: float = 20.0) -> None:
