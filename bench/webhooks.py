@@ -259,7 +259,9 @@ async def paced(service: Service, product: Product, database: str, rate: float, 
 
 async def settled(connection: asyncpg.Connection) -> None:
     async with asyncio.timeout(120):
-        while await connection.fetchval("select exists (select from mango_webhooks where state = 'new')"):
+        while True:
+            if not await connection.fetchval("select exists (select from mango_webhooks where state = 'new')"):
+                return
             await asyncio.sleep(0.1)
 
 
