@@ -10,8 +10,8 @@ floor  a bare Starlette handler that awaits one INSERT of the body per request, 
 
 The two take turns, in rounds, under the same load: connections that each send the next webhook when the last was
 answered. Then webhooks come at a steady rate, as calls that begin, are answered and end: to the floor, and to the
-service with its worker (`--roles http,worker`), which makes calls of them meanwhile. The time of each is counted from when it
-was due, not from when it could be sent.
+service with its worker (`--roles http,worker`), which makes calls of them meanwhile. The time of each is counted from
+when it was due, not from when it could be sent.
 
 Caveats. The load is made by one Python process, and it, the service and Postgres share the machine's cores; that takes
 from both ways alike. Whatever else the machine does is seen in the floor's p99 too. Loopback, no TLS.
