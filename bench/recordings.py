@@ -120,7 +120,7 @@ async def ours(pool: Pool, store: Store, sizes: list[int]) -> float:
     began = time.monotonic()
     running = asyncio.create_task(Pipeline(pool, store, {"mango": Generated()}, recordings, metrics, settings).run())
     try:
-        while await pool.fetchval("select exists (select from recordings where state <> 'stored')"):  # noqa: ASYNC110
+        while await pool.fetchval("select exists (select from recordings where state <> 'stored')"):
             await asyncio.sleep(0.02)
         return time.monotonic() - began
     finally:
