@@ -470,6 +470,7 @@ def _record(known: Known, parts: Parts) -> None:
         ADDRESS: Addresses(Web(known.hosts, MANGO_DOMAINS)),
     }
     pipeline = Pipeline(known.pool, known.store, sources, known.recordings, metrics)
+    log.info("recordings_kept", where=known.store.where)
     parts.run(pipeline.run(), "recordings")
     parts.run(Retention(known.pool, known.store, known.recordings, metrics).run(), "retention")
 

@@ -61,7 +61,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """Raises StoreProblem for whatever the store does not do. `where` is for people and holds no secret."""
+    """Raises StoreProblem for whatever the store does not do, in words that name no bucket and no host: they reach the
+    people of every enterprise. `where` is for the deployment's own."""
 
     def __init__(
         self,
@@ -226,9 +227,9 @@ class Store:
             code = _S3_CODE.search(str(problem))  # none in a folder, and none in the answer to a HEAD
             if missing and (code is None or code[1] == "NoSuchKey"):
                 raise FileNotFoundError("no such object") from problem
-            raise StoreProblem(f"The store ({self.where}) refuses: {_reason(problem)}.") from problem
+            raise StoreProblem(f"The store of recordings refuses: {_reason(problem)}.") from problem
         except _FAILURES as problem:
-            raise StoreProblem(f"The store ({self.where}) failed: {_reason(problem)}.") from problem
+            raise StoreProblem(f"The store of recordings failed: {_reason(problem)}.") from problem
 
 
 class _Feed:
