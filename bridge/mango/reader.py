@@ -124,7 +124,10 @@ def _is_whole(legs: list[Leg], events: list[MangoEvent]) -> bool:
     summary = next((event for event in events if isinstance(event, Summary)), None)
     if summary is None:
         return True
-    if not legs or not all(leg.whole and leg.ended for leg in legs):
+    if not legs:
+        # out of hours no phone rings and no leg is told of; of a missed call the summary says all that is kept
+        return summary.direction == "inbound" and summary.talk_time is None
+    if not all(leg.whole and leg.ended for leg in legs):
         return False
     talks = [turn.talked_at for leg in legs if not leg.nobodys for turn in leg.turns if turn.talking]
     return _told_of(summary.end_time, [leg.ended_at for leg in legs]) and _told_of(summary.talk_time, talks)

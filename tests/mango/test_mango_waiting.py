@@ -83,12 +83,19 @@ def test_what_never_comes_is_not_waited_for_for_ever() -> None:
     assert service.due is None
 
 
-def test_a_summary_alone_is_believed_after_a_while() -> None:
+def test_a_missed_call_of_which_no_leg_was_told_is_believed_at_once() -> None:
     service = Service()
-    assert service.hears(STORIES["off_hours"]()[-1]).due == T + QUIET
-    service.waits(QUIET)
+    assert service.hears(STORIES["off_hours"]()[-1]).due is None
     assert service.recorded is not None
     assert service.recorded.status == "missed"
+
+
+def test_the_summary_alone_of_an_answered_call_is_believed_after_a_while() -> None:
+    service = Service()
+    assert service.hears(STORIES["inbound_answered"]()[-1]).due == T + QUIET
+    service.waits(QUIET)
+    assert service.recorded is not None
+    assert service.recorded.status == "answered"
 
 
 @pytest.mark.parametrize("name", [name for name in STORIES if not name.startswith("internal")])
