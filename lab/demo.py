@@ -36,14 +36,14 @@ async def _to_the_manager(at: Stage, client: str) -> Truth:
 
 async def _in_the_cloud(at: Stage, client: str) -> Truth:
     """A call that no Asterisk sees: Mango Office tells of it."""
-    played = scenarios.inbound_answered(at.exchange, client, at=time.time(), by=CLOUD_EXTENSION, ring=1, talk=2)
+    played = scenarios.inbound_answered(at.exchange, client, at=time.time(), by=CLOUD_EXTENSION, ring=0.5, talk=1.5)
     await at.cloud.play(played)
     return played.truth
 
 
 async def _clicked_in_the_cloud(at: Stage, client: str) -> Truth:
     """The service makes Mango Office call the manager, then the client."""
-    at.exchange.habits = Habits(ring=0.5, talk=2)
+    at.exchange.habits = Habits(ring=0.2, talk=1)
     (await at.click(client, CLOUD_EXTENSION)).raise_for_status()
     board = at.cloud.switchboard(at.exchange)
     await at.exchange.until(lambda _: bool(board.done))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from cloud_verbs import record, wrong_in_crm
@@ -63,9 +65,32 @@ async def test_each_call_is_told_once_and_right(cloud_at: Cloud, kind: str, knob
 
     await at.mango.storm(at.product, played.webhooks, knobs)
 
-    kept = await eventually(lambda: record(at.service, played.entry_id))
-    assert not played.truth.differences(kept), kept
-    assert kept["pbx_name"] == "mango"
+    await right_in_the_end(lambda: wrong_in_the_api(at, played))
+    await right_in_the_end(lambda: wrong_in_crm(played.truth, calls_of(at.account, client)))
     await nothing_owed(at.service)
-    assert not wrong_in_crm(played.truth, calls_of(at.account, client)), at.account.calls[-3:]
+    assert not wrong_in_crm(played.truth, calls_of(at.account, client)), "told again"
     assert all(sent.status == 200 for sent in at.mango.delivery(at.product).sent)
+
+
+async def wrong_in_the_api(at: Cloud, played: Played) -> list[str]:
+    kept = await record(at.service, played.entry_id)
+    if kept is None:
+        return ["not over"]
+    return played.truth.differences(kept) + ([] if kept["pbx_name"] == "mango" else [kept["pbx_name"]])
+
+
+async def right_in_the_end(look: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Webhooks are worked after they were answered, and a later one makes a call better. Fails with what is wrong."""
+    wrong: Any = None
+
+    async def right() -> bool:
+        nonlocal wrong
+        wrong = look()
+        if inspect.isawaitable(wrong):
+            wrong = await wrong
+        return not wrong
+
+    try:
+        await eventually(right, seconds)
+    except TimeoutError:
+        pytest.fail(f"after {seconds:g} s: {wrong}")
