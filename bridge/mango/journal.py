@@ -27,6 +27,8 @@ LARGEST_BATCH = 256
 MOST_WAITING = 4096
 MOST_BYTES = 64 * 1024 * 1024
 PATIENCE = 5.0
+WRITERS = 2
+"""Connections: while one commits, the other's batch is made."""
 
 _KEEP = """
 with kept as (
@@ -86,6 +88,7 @@ class Journal:
         most_waiting: int = MOST_WAITING,
         most_bytes: int = MOST_BYTES,
         patience: float = PATIENCE,
+        writers: int = WRITERS,
     ) -> None:
         self.kept = 0
         self.batches = 0
@@ -95,8 +98,8 @@ class Journal:
         self._most_waiting = most_waiting
         self._most_bytes = most_bytes
         self._patience = patience
+        self._writers = writers
         self._waiting: deque[_Waiting] = deque()
-        self._batch: list[_Waiting] = []
         self._bytes = 0
         self._stir = asyncio.Event()
 
@@ -119,26 +122,13 @@ class Journal:
 
     async def run(self) -> None:
         """Write what gathers, for ever. What still waits at the end is refused."""
-        attempts = 0
         try:
-            while True:
-                await self._gathered()
-                try:
-                    async with self._pool.acquire(timeout=self._patience) as connection:
-                        while True:
-                            await self._gathered()
-                            await self._write(connection, self._batch)
-                            self._batch, attempts = [], 0
-                except _AWAY as problem:
-                    log.warning("webhooks_not_kept", problem=str(problem) or type(problem).__name__)
-                    attempts += 1
-                    if attempts > 1:  # a connection may have died of age: another one is tried first
-                        _refuse(self._batch or self._taken(), "The database does not answer: send it again")
-                        self._batch, attempts = [], 0
+            async with asyncio.TaskGroup() as writers:
+                for _ in range(self._writers):
+                    writers.create_task(self._keep_writing(), name="webhook writer")
         finally:
-            while batch := self._batch or self._taken():
+            while batch := self._taken():
                 _refuse(batch, "The service is ending: send it again")
-                self._batch = []
 
     def figures(self) -> dict[str, int]:
         """For /stats."""
@@ -146,16 +136,39 @@ class Journal:
             "kept": self.kept,
             "batches": self.batches,
             "refused": self.refused,
-            "waiting": len(self._waiting) + len(self._batch),
+            "waiting": len(self._waiting),
         }
 
-    async def _gathered(self) -> None:
-        """Returns when there is a batch to write."""
-        while not self._batch:
-            self._batch = self._taken()
-            if not self._batch:
-                self._stir.clear()
-                await self._stir.wait()
+    async def _keep_writing(self) -> None:
+        """Over one connection, for ever. One that is lost may have died of age: a batch is tried twice."""
+        batch: list[_Waiting] = []
+        attempts = 0
+        try:
+            while True:
+                batch = batch or await self._gathered()
+                try:
+                    async with self._pool.acquire(timeout=self._patience) as connection:
+                        while True:
+                            await self._write(connection, batch)
+                            batch, attempts = [], 0
+                            batch = await self._gathered()
+                except _AWAY as problem:
+                    log.warning("webhooks_not_kept", problem=str(problem) or type(problem).__name__)
+                    attempts += 1
+                    if attempts > 1:
+                        _refuse(batch, "The database does not answer: send it again")
+                        batch, attempts = [], 0
+        finally:
+            _refuse(batch, "The service is ending: send it again")
+
+    async def _gathered(self) -> list[_Waiting]:
+        """What waits, once anything does."""
+        while True:
+            batch = self._taken()
+            if batch:
+                return batch
+            self._stir.clear()
+            await self._stir.wait()
 
     def _taken(self) -> list[_Waiting]:
         """The oldest that somebody still waits for."""
