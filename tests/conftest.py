@@ -11,10 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bridge.db.embedded import EmbeddedPostgres
 from bridge.db.migrate import migrate
 from bridge.db.pool import Pool, connect, open_pool
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 pytest_plugins = ["lab_fixtures"]
 
