@@ -107,6 +107,12 @@ class Service:
             token: str = answer.raise_for_status().json()["data"]["token"]
             return token
 
+    async def click(self, client_id: str, phone: str, code: str) -> httpx.Response:
+        """What RetailCRM asks when the manager with extension `code` clicks a number."""
+        query = {"clientId": client_id, "code": code, "phone": phone}
+        async with httpx.AsyncClient(timeout=10) as client:
+            return await client.get(f"{self.url}/retailcrm/make-call", params=query)
+
     def tail(self, size: int = 4000) -> str:
         return self.log.read_bytes()[-size:].decode(errors="replace") if self.log.exists() else ""
 

@@ -127,9 +127,7 @@ class Stage:
 
     async def click(self, phone: str, code: str = "150") -> httpx.Response:
         """A manager clicks a number in the CRM, which calls the service as RetailCRM does."""
-        query = {"clientId": CLIENT_ID, "code": code, "phone": phone}
-        async with httpx.AsyncClient(timeout=10) as client:
-            return await client.get(f"{self.service.url}/retailcrm/make-call", params=query)
+        return await self.service.click(CLIENT_ID, phone, code)
 
 
 @contextlib.asynccontextmanager
